@@ -1,0 +1,1 @@
+"""QEMU virtual machines and the boot test that an image must pass."""

@@ -1,0 +1,174 @@
+"""A cloud in memory: the reference for what the Protocol means, and the place where faults are tried.
+
+A `World` outlives the clients that look at it, so a client that is thrown away in the middle of a call
+stands for a process that was killed there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, InUse, MachineSpec, NoRoom, NotOurs
+from vmkeeper.errors import Refused, UserError
+
+Fault = Callable[[str, str], None]
+"""Called as `fault(method, moment)`; moments are "before", "created" (upload only: marked, no bytes yet) and "after".
+It may raise what it likes."""
+
+
+@dataclass
+class World:
+    """What the cloud holds, whoever looks."""
+
+    images: dict[str, CloudImage] = field(default_factory=dict)
+    machines: dict[str, CloudMachine] = field(default_factory=dict)
+    consoles: dict[str, str] = field(default_factory=dict)
+    room: int | None = None
+    """Bytes left for images; None is enough for all."""
+    calls: list[str] = field(default_factory=list)
+    """The methods called, in order."""
+    last: int = 0
+
+    def new_id(self, kind: str) -> str:
+        """An id nothing had before, in rising order."""
+        self.last += 1
+        return f"{kind}-{self.last:06d}"
+
+    def plant(self, image: CloudImage | None = None, *, name: str = "somebody's image") -> str:
+        """Put in an image that vmkeeper did not make."""
+        image = image or CloudImage(id=self.new_id("image"), name=name)
+        self.images[image.id] = image
+        return image.id
+
+
+class MemoryCloud:
+    """One owner's view of a world."""
+
+    def __init__(self, owner: str, world: World | None = None, fault: Fault | None = None) -> None:
+        self.owner = owner
+        self.world = world if world is not None else World()
+        self._fault = fault or _no_fault
+
+    def images(self) -> tuple[CloudImage, ...]:
+        """See `Cloud.images`."""
+        with self._call("images"):
+            used = {machine.image for machine in self.world.machines.values()}
+            return tuple(replace(image, in_use=key in used) for key, image in sorted(self.world.images.items()))
+
+    def upload(self, spec: ImageSpec, file: Path) -> CloudImage:
+        """See `Cloud.upload`."""
+        with self._call("upload"):
+            earlier = sorted(
+                (i for i in self.world.images.values() if i.owner == self.owner and i.spec and i.spec.key == spec.key), key=lambda i: i.id
+            )
+            for image in earlier:
+                if image.state != "incomplete":
+                    return self._put(replace(image, name=spec.name, spec=spec, state="active", hidden_since=None))
+            for image in earlier:
+                del self.world.images[image.id]
+            if self.world.room is not None and spec.size > self.world.room:
+                raise NoRoom(f"no room for {spec.name}", why=f"{self.world.room} bytes are left")
+            new = self._put(CloudImage(id=self.world.new_id("image"), name=spec.name, state="incomplete", owner=self.owner, spec=spec))
+            self._fault("upload", "created")
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                del self.world.images[new.id]
+                raise UserError("could not read the image file", where=str(file), why=error.strerror or "") from error
+            if len(data) != spec.size or hashlib.sha512(data).hexdigest() != spec.sha512:
+                del self.world.images[new.id]
+                raise Refused("R14", "the bytes are not the ones that were endorsed", where=spec.name)
+            return self._put(replace(new, state="active"))
+
+    def update(self, id: str, spec: ImageSpec, hidden_since: datetime | None) -> None:  # noqa: A002
+        """See `Cloud.update`."""
+        with self._call("update"):
+            image = self._ours(id)
+            if image.spec is None or not image.spec.same_bytes(spec):
+                raise ValueError(f"{id} has other bytes")
+            self._put(replace(image, name=spec.name, spec=spec, state="active" if hidden_since is None else "hidden", hidden_since=hidden_since))
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        """See `Cloud.delete`."""
+        with self._call("delete"):
+            if id in self.world.images:
+                self._ours(id)
+                if any(machine.image == id for machine in self.world.machines.values()):
+                    raise InUse("the image is in use", where=id)
+                del self.world.images[id]
+
+    def machines(self) -> tuple[CloudMachine, ...]:
+        """See `Cloud.machines`."""
+        with self._call("machines"):
+            return tuple(sorted(self.world.machines.values(), key=lambda machine: machine.name))
+
+    def start(self, spec: MachineSpec) -> CloudMachine:
+        """See `Cloud.start`."""
+        with self._call("start"):
+            for machine in self.world.machines.values():
+                if machine.name == spec.name:
+                    if (machine.owner, machine.generation) != (self.owner, spec.generation):
+                        raise NotOurs("the name is taken by another machine", where=spec.name)
+                    self.world.machines[machine.id] = replace(machine, state="running")
+                    return self.world.machines[machine.id]
+            image = self.world.images.get(spec.image)
+            if image is None or image.state != "active":
+                raise Gone("there is no such usable image", where=spec.image)
+            machine = CloudMachine(
+                id=self.world.new_id("machine"),
+                name=spec.name,
+                state="running",
+                image=spec.image,
+                owner=self.owner,
+                cluster=spec.cluster,
+                service=spec.service,
+                generation=spec.generation,
+                address=f"10.0.0.{self.world.last % 250 + 1}",
+                ports={port: ("127.0.0.1", 40000 + port) for port in spec.ports},
+            )
+            self.world.machines[machine.id] = machine
+            self.world.consoles[machine.id] = ""
+            return machine
+
+    def stop(self, id: str) -> None:  # noqa: A002
+        """See `Cloud.stop`."""
+        with self._call("stop"):
+            machine = self.world.machines.get(id)
+            if machine is not None:
+                if machine.owner != self.owner:
+                    raise NotOurs("the machine is somebody else's", where=id)
+                del self.world.machines[id]
+                self.world.consoles.pop(id, None)
+
+    def console(self, id: str) -> str:  # noqa: A002
+        """See `Cloud.console`."""
+        with self._call("console"):
+            return self.world.consoles.get(id, "")
+
+    def _put(self, image: CloudImage) -> CloudImage:
+        self.world.images[image.id] = image
+        return image
+
+    def _ours(self, key: str) -> CloudImage:
+        image = self.world.images.get(key)
+        if image is None:
+            raise Gone("there is no such image", where=key)
+        if image.owner != self.owner:
+            raise NotOurs("the image is somebody else's", where=key)
+        return image
+
+    @contextmanager
+    def _call(self, method: str) -> Iterator[None]:
+        self.world.calls.append(method)
+        self._fault(method, "before")
+        yield
+        self._fault(method, "after")
+
+
+def _no_fault(_method: str, _moment: str) -> None:
+    pass

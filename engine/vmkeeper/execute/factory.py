@@ -1,0 +1,259 @@
+"""The factory: plan what a commit asks for and carry it out: build, boot test, record the release.
+
+What a build or test gave is remembered in the store under the recipe's digest, so a run that was killed goes on
+where it stopped and the same recipe is never built twice.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from vmkeeper.boot.trial import Trial, TrialScript, conduct
+from vmkeeper.builders import BUILDERS
+from vmkeeper.builders.interface import Built
+from vmkeeper.builders.workspace import locked
+from vmkeeper.catalogue.catalogue import Catalogue
+from vmkeeper.catalogue.index import Index
+from vmkeeper.documents.dump import dump
+from vmkeeper.errors import Problems, UserError
+from vmkeeper.execute.walk import Done, Outcome, walk
+from vmkeeper.images.store import Store
+from vmkeeper.model.recipe import Recipe
+from vmkeeper.model.release import Release, TestResult, TestRun
+from vmkeeper.plan.actions import Action, Cause
+from vmkeeper.plan.factory import FACTORY, Build, Head, Record, Test, plan, plan_one
+from vmkeeper.plan.plan import Plan
+from vmkeeper.progress import Progress
+from vmkeeper.repository.changes import changes, commit_time, height, last_change
+from vmkeeper.repository.records import commit_files
+from vmkeeper.repository.tree import Repository
+from vmkeeper.values import canonical_json, sha256_hex
+
+_BUILT = TypeAdapter(Built)
+_RUN = TypeAdapter(TestRun)
+
+
+def open_index(repository: Repository) -> Index:
+    """The repository's index, made when missing."""
+    return Index(repository.private / "index.sqlite")
+
+
+def head_of(repository: Repository, commit: str) -> Head:
+    """What the planner must know about the commit it plans for."""
+    return Head(commit, commit_time(repository, commit), height(repository, commit))
+
+
+def planned(repository: Repository, base: str | None, head: str | None) -> Plan:
+    """The plan from `base` (None: what was last applied) to `head` (None: the work tree). Raises Problems."""
+    index = open_index(repository)
+    commit = repository.resolve(head) if head is not None else ""
+    start = repository.resolve(base) if base is not None else repository.applied()
+    before = Catalogue(repository, repository.at(start) if start else repository.empty(), index)
+    after = Catalogue(repository, repository.at(commit) if commit else repository.worktree(), index)
+    at = head_of(repository, commit or repository.head())
+
+    @cache
+    def cause(path: str) -> Cause | None:
+        found = last_change(repository, path, commit, start) if commit else ""
+        return Cause(commit=found, path=path) if found else None
+
+    return plan(before, after, at, changes(before.snapshot, after.snapshot), cause)
+
+
+def apply(repository: Repository, factory: Factory, *, reviewed: str | None = None, workers: int = 2) -> tuple[Plan, tuple[Outcome, ...]]:
+    """Carry out what the checked-out branch asks for since the last complete apply; returns the plan and what came of it.
+
+    reviewed: the digest of the plan that somebody looked at; another plan is refused. Only one apply runs at a time.
+    """
+    with locked(repository.private / "apply.lock", waiting=lambda: factory.progress.step("apply", "waiting for another apply of this repository")):
+        commit = repository.head()
+        whole = planned(repository, None, commit)
+        if reviewed is not None and not whole.digest().startswith(reviewed):
+            raise UserError(f"the plan is now {whole.digest()[:16]}, not the reviewed {reviewed[:16]}", hint="look at it again: vmkeeper plan")
+        outcomes = carry_out(whole, factory, workers)
+        if all(isinstance(outcome, Done) for outcome in outcomes):
+            repository.set_applied(commit)
+        return whole, outcomes
+
+
+def build_one(repository: Repository, factory: Factory, name: str, *, workers: int = 2, record: bool = False) -> tuple[Outcome, ...]:
+    """Build and test one appliance of the checked-out commit with what it stands on; no release unless `record`."""
+    commit = repository.head()
+    made = plan_one(Catalogue.at(repository, commit, open_index(repository)), name, head_of(repository, commit))
+    kinds = FACTORY if record else (Build, Test)
+    return carry_out(_only(made, kinds), factory, workers)
+
+
+def carry_out(whole: Plan, factory: Factory, workers: int) -> tuple[Outcome, ...]:
+    """Perform the factory's part of a plan; says first, and all at once, what this machine lacks for it."""
+    mine = _only(whole, FACTORY)
+    factory.ready(mine)
+    return walk(mine, factory.perform, workers=workers, progress=factory.progress)
+
+
+def _only(whole: Plan, kinds: tuple[type[Action], ...]) -> Plan:
+    kept = tuple(action for action in whole.actions if isinstance(action, kinds))
+    ids = {action.id for action in kept}
+    return Plan(whole.base, whole.head, tuple(a.model_copy(update={"needs": tuple(n for n in a.needs if n in ids)}) for a in kept))
+
+
+class Factory:
+    """Performs the factory's actions. `work` is a folder for temporary files, best on the store's file system."""
+
+    def __init__(self, repository: Repository, store: Store, work: Path, progress: Progress) -> None:
+        self.repository = repository
+        self.store = store
+        self.work = work
+        self.progress = progress
+        self._catalogue = cache(lambda commit: Catalogue.at(repository, commit, Index()))
+
+    def ready(self, wanted: Plan) -> None:
+        """Raise Problems with everything this machine lacks for a plan."""
+        names = {self._recipe(a.subject, a.commit, a.recipe).builder.name for a in wanted.actions if isinstance(a, Build)}
+        problems = [problem for name in sorted(names) for problem in BUILDERS[name].lacks()]
+        if any(isinstance(action, Test) for action in wanted.actions):
+            from vmkeeper.boot.probe import lacks
+
+            problems += lacks()
+        if problems:
+            raise Problems(problems)
+
+    def perform(self, action: Action) -> str:
+        """Carry out one action; what it needs comes from the commit that it names and from the store."""
+        match action:
+            case Build():
+                return self._build(action)
+            case Test():
+                return self._test(action)
+            case Record():
+                return self._record(action)
+        raise TypeError(f"{action.id} is not for the factory")
+
+    def _recipe(self, name: str, commit: str, digest: str) -> Recipe:
+        recipe: Recipe = self._catalogue(commit).recipe(name)
+        if recipe.digest() != digest:
+            raise UserError(f"commit {commit[:10]} gives {name} another recipe than the plan says", hint="plan again")
+        return recipe
+
+    # -- build
+
+    def built(self, recipe: str) -> Built | None:
+        """What a build of this recipe left in the store, if all of it is still there."""
+        known = self.store.alias("build", recipe)
+        if known is None:
+            return None
+        built = _BUILT.validate_python(known)
+        files = [built.rootfs.sha512, built.manifest.sha512, built.sbom.sha512, *(file.sha512 for file in built.files)]
+        return built if all(self.store.has(sha512) for sha512 in files) else None
+
+    def _build(self, action: Build) -> str:
+        built = self.built(action.recipe)
+        if built is not None:
+            return "its recipe was built before"
+        built = self.make(action.subject, action.commit, action.recipe, self.work / "builds")
+        self.store.set_alias("build", action.recipe, _BUILT.dump_python(built, mode="json"))
+        shown = ", ".join(f"{file.format} of {file.size.human}" for file in built.files) or f"root file system of {built.rootfs.size.human}"
+        return f"{shown}, {built.packages} packages"
+
+    def make(self, name: str, commit: str, digest: str, work: Path) -> Built:
+        """Build a recipe whether it was built before or not."""
+        recipe = self._recipe(name, commit, digest)
+        catalogue: Catalogue = self._catalogue(commit)
+        return BUILDERS[recipe.builder.name].build(recipe, catalogue.content, self.store, work, self.progress)
+
+    # -- test
+
+    def _trial_key(self, recipe: str, tests: str) -> str:
+        return sha256_hex(canonical_json([recipe, tests]))
+
+    def _test(self, action: Test) -> str:
+        if self.store.alias("trial", self._trial_key(action.recipe, action.tests)) is not None:
+            return "these tests passed on this image before"
+        catalogue: Catalogue = self._catalogue(action.commit)
+        built = self.built(action.recipe)
+        if built is None:
+            raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
+        result = conduct(self._trial(catalogue, action.subject, built), self.work / "trials", self.progress)
+        report = self.store.put_bytes(result.junit())
+        run = TestRun(inputs=action.tests, results=tuple(TestResult(name=each.name, outcome=each.outcome) for each in result.tests), report=report)
+        if not result.passed:
+            raise UserError(
+                f"{action.subject} failed its boot test",
+                why=result.explanation(),
+                hint=f"the report with the console is in the store as {report.sha512[:16]}…; run it again with: vmkeeper test {action.subject}",
+            )
+        self.store.set_alias("trial", self._trial_key(action.recipe, action.tests), _RUN.dump_python(run, mode="json"))
+        return f"{len(run.results)} tests passed"
+
+    def _trial(self, catalogue: Catalogue, name: str, built: Built) -> Trial:
+        whole = catalogue.resolved(name).appliance
+        file = next((each for wanted in ("qcow2", "raw", "vmdk", "vdi") for each in built.files if each.format == wanted), built.files[0])
+        assert whole.requirements.memory is not None
+        assert whole.requirements.cpus is not None
+        assert whole.users.default is not None
+        assert whole.test.timeout is not None
+        assert whole.test.boot_timeout is not None
+        return Trial(
+            appliance=name,
+            image=_local_file(self.store, file.sha512, self.work),
+            format=file.format,
+            memory=whole.requirements.memory,
+            cpus=whole.requirements.cpus,
+            user=whole.users.default,
+            firmware=whole.disk.boot,
+            scripts=tuple(TrialScript(test.name, catalogue.snapshot.read(test.path) or b"") for test in catalogue.tests(name)),
+            timeout=whole.test.timeout,
+            boot_timeout=whole.test.boot_timeout,
+        )
+
+    # -- release
+
+    def _record(self, action: Record) -> str:
+        built = self.built(action.recipe)
+        if built is None:
+            raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
+        catalogue: Catalogue = self._catalogue(action.commit)
+        recipe = self._recipe(action.subject, action.commit, action.recipe)
+        tests = None
+        if action.tests is not None:
+            known = self.store.alias("trial", self._trial_key(action.recipe, action.tests))
+            if known is None:
+                raise UserError("its tests have not passed", hint="run vmkeeper apply again")
+            tests = _RUN.validate_python(known)
+        parent = catalogue.chain(action.subject)[-2:-1]
+        release = Release(
+            appliance=action.subject,
+            uuid=recipe.uuid,
+            version=action.version,
+            commit=action.built,
+            recipe=action.recipe,
+            builder=recipe.builder,
+            parent=catalogue.recipe(parent[0]).digest() if parent else None,
+            rootfs=built.rootfs,
+            raw_sha512=built.raw_sha512,
+            files=built.files,
+            manifest=built.manifest,
+            packages=built.packages,
+            sbom=built.sbom,
+            tests=tests,
+            lint=built.findings,
+        )
+        path = f"appliances/{action.subject}/release.yaml"
+        message = f"release: {action.subject} {action.version}\n\n{action.reason[0].upper()}{action.reason[1:]}.\nBuilt from {action.built}, recipe {action.recipe}.\n"
+        commit = commit_files(self.repository, self.repository.branch(), {path: dump(release)}, message)
+        return f"version {action.version} in commit {commit[:10]}"
+
+
+def _local_file(store: Store, sha512: str, work: Path) -> Path:
+    """A file of the store as a path; remote stores are copied to the work folder."""
+    found = store.local_path(sha512)
+    if found is not None:
+        return found
+    target = work / "images" / sha512
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        store.fetch(sha512, target)
+    return target

@@ -1,0 +1,90 @@
+"""A site's own folder: pins, CA certificates, trust memory, downloads, the local cloud. One run at a time works in it.
+
+Nothing in it is ever taken from a repository that the site follows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_data_dir
+
+from vmkeeper.documents.kinds import Kind
+from vmkeeper.documents.load import load
+from vmkeeper.errors import Transient, UserError
+from vmkeeper.images.files import remove_leftovers, write_file
+from vmkeeper.trust.memory import Memory, read_memory, write_memory
+from vmkeeper.trust.pins import Pins
+
+VARIABLE = "VMKEEPER_SITE_HOME"
+_PINS = Kind("pins", "Site pins", Pins, "*/pins.yaml")
+
+
+class SiteHome:
+    """The folder of one site. Reading takes nothing; `locked` is needed for everything that writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.ca = self.folder / "ca"
+        """CA certificates that list signers' certificates must lead to."""
+        self.cloud = self.folder / "cloud"
+        self.cache = self.folder / "cache"
+        self._pins = self.folder / "pins.yaml"
+        self._memory = self.folder / "memory.json"
+
+    @classmethod
+    def of(cls, site: str, home: Path | None) -> SiteHome:
+        """The home named on the command line, by VMKEEPER_SITE_HOME, or the default place of the site."""
+        named = home or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+        return cls(named or Path(user_data_dir("vmkeeper")) / "sites" / site)
+
+    def pinned(self) -> bool:
+        """Whether the site has pins already."""
+        return self._pins.exists()
+
+    def pins(self) -> Pins:
+        """What the site pinned. Raises UserError where nothing is, Problems where it cannot be read."""
+        if not self.pinned():
+            raise UserError("this site has pinned nobody yet", where=str(self._pins), hint="vmkeeper site init NAME --home DIR --ca FILE")
+        document = load(_PINS, self._pins.read_bytes(), str(self._pins))
+        assert isinstance(document, Pins)
+        return document
+
+    def certificates(self) -> tuple[Path, ...]:
+        """The CA certificates, by name."""
+        return tuple(sorted(path for path in self.ca.glob("*") if path.is_file() and not path.name.startswith(".")))
+
+    def memory(self) -> Memory:
+        """What the site remembers; empty before its first run."""
+        try:
+            return read_memory(self._memory.read_bytes(), str(self._memory))
+        except FileNotFoundError:
+            return Memory()
+
+    def remember(self, memory: Memory) -> None:
+        """Write the memory, whole or not at all; an unchanged one is not written."""
+        if memory != self.memory():
+            write_file(self._memory, write_memory(memory), mode=0o600)
+
+    def pin(self, pins_text: str, certificates: dict[str, bytes]) -> None:
+        """Write CA certificates and pins; the pins come last, so that a site is pinned in full or not at all."""
+        for name, data in certificates.items():
+            write_file(self.ca / name, data)
+        write_file(self._pins, pins_text.encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One run at a time. Raises Transient while another one works. What a killed run left half-written is removed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Transient("another run works at this site", where=str(self.folder), hint="wait for it to end") from None
+            for folder in (self.folder, self.ca, self.cache):
+                remove_leftovers(folder)
+            yield

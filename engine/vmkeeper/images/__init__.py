@@ -1,0 +1,1 @@
+"""Image files: where they lie, how they come, what they are."""

@@ -1,0 +1,137 @@
+"""A partial download: `SHA512[:32].part` beside the file that it is to become, with a note of where it came from.
+
+One process at a time writes it; it has its final name only when all its bytes are the right ones.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vmkeeper.errors import Transient, UserError
+from vmkeeper.images.files import CHUNK, remove_leftovers, sync_folder, write_file
+from vmkeeper.model.release import Blob
+from vmkeeper.values import Size, canonical_json, sha256_hex
+
+
+class Part:
+    """The partial file: locked, hashed as far as it goes, with the validator of the answer that it came from."""
+
+    def __init__(self, folder: Path, wanted: Blob) -> None:
+        self.wanted = wanted
+        self.path = folder / f"{wanted.sha512[:32]}.part"
+        self._note = self.path.with_suffix(".part.json")
+        self.resumed = False
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.path.parent)
+        self._file = self._locked()
+        try:
+            self._take_up()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self.size:
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+        self._file.close()
+
+    def _locked(self) -> FileIO:
+        while True:
+            file = FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise Transient("another run is fetching this file", where=str(self.path)) from None
+            # Another run may have given the file its final name between the two calls.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(self.path.stat(), os.fstat(file.fileno())):
+                    return file
+            file.close()
+
+    def _take_up(self) -> None:
+        self._digest, self.size = hashlib.sha512(), 0
+        if os.fstat(self._file.fileno()).st_size > self.wanted.size:
+            self._file.truncate(0)
+        while chunk := self._file.read(CHUNK):
+            self._digest.update(chunk)
+            self.size += len(chunk)
+        self.resumed = self.size > 0
+        free, missing = shutil.disk_usage(self.path.parent).free, self.wanted.size - self.size
+        if free < missing:
+            raise UserError(
+                f"{Size(missing).human} are to come and {Size(free).human} are free",
+                where=str(self.path.parent),
+                hint="make room there, then run again",
+            )
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._note.unlink(missing_ok=True)
+        self._digest, self.size, self.resumed = hashlib.sha512(), 0, False
+
+    def append(self, chunk: bytes) -> None:
+        """Write and hash; a short write of the system is completed."""
+        rest = memoryview(chunk)
+        while rest:
+            count = self._file.write(rest)
+            self._digest.update(rest[:count])
+            self.size += count
+            rest = rest[count:]
+
+    def matches(self) -> bool:
+        """Whether all bytes are there and are the right ones."""
+        return self.size == self.wanted.size and self._digest.hexdigest() == self.wanted.sha512
+
+    def keep(self, target: Path) -> None:
+        """Give it its final name."""
+        os.fchmod(self._file.fileno(), 0o644)
+        os.fsync(self._file.fileno())
+        self.path.rename(target)
+        self._note.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def validator(self, url: str) -> str | None:
+        """What identifies the version of `url` that the bytes came from, for If-Range."""
+        with suppress(FileNotFoundError, ValueError):
+            note = json.loads(self._note.read_bytes())
+            if note.get("url") == sha256_hex(url.encode()):
+                return str(note["validator"])
+        return None
+
+    def remember(self, url: str, validator: str | None) -> None:
+        """Note the validator; the address only as a digest, for its query may be a secret."""
+        if validator is None:
+            self._note.unlink(missing_ok=True)
+        else:
+            write_file(self._note, canonical_json({"url": sha256_hex(url.encode()), "validator": validator}))
+
+
+def drop_parts(folder: Path, keep: Collection[str] = ()) -> tuple[Path, ...]:
+    """Remove partial downloads in `folder` whose SHA-512 is not in `keep` and which nobody is writing; returns them."""
+    kept, removed = {digest[:32] for digest in keep}, []
+    remove_leftovers(folder)
+    for path in sorted(folder.glob("*.part")):
+        with suppress(BlockingIOError, FileNotFoundError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stem not in kept:
+                path.with_suffix(".part.json").unlink(missing_ok=True)
+                path.unlink()
+                removed.append(path)
+    return tuple(removed)

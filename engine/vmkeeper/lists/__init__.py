@@ -1,0 +1,1 @@
+"""Signed image lists in the HEPiX format."""

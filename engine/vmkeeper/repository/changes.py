@@ -1,0 +1,78 @@
+"""What changed between two commits, which commit changed it, and how far a commit is from the root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import pygit2
+from pygit2.enums import DeltaStatus
+
+from vmkeeper.errors import UserError
+from vmkeeper.repository.tree import Repository, Snapshot
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """A path that differs between two trees."""
+
+    path: str
+    kind: Literal["added", "changed", "removed"]
+
+
+def changes(base: Snapshot, head: Snapshot) -> tuple[Change, ...]:
+    """The paths that differ, by name. Equal subtrees are not read, so the cost follows the change."""
+    diff = base._tree.diff_to_tree(head._tree)  # noqa: SLF001 - the two are one thing
+    found = []
+    for delta in diff.deltas:
+        kind: Literal["added", "changed", "removed"] = "changed"
+        if delta.status == DeltaStatus.ADDED:
+            kind = "added"
+        elif delta.status == DeltaStatus.DELETED:
+            kind = "removed"
+        found.append(Change(delta.new_file.path or delta.old_file.path, kind))
+    return tuple(sorted(found))
+
+
+def last_change(repository: Repository, path: str, head: str, base: str = "") -> str:
+    """The newest commit on the first-parent line from `head` back to `base` (not included) that changed `path`.
+
+    "" where none did.
+    """
+    current = repository.commit(head) if head else None
+    while current is not None and str(current.id) != base:
+        parent = current.parents[0] if current.parents else None
+        if _object_at(current, path) != (_object_at(parent, path) if parent is not None else ""):
+            return str(current.id)
+        current = parent
+    return ""
+
+
+def _object_at(commit: pygit2.Commit, path: str) -> str:
+    found: pygit2.Object = commit.tree
+    for part in path.split("/"):
+        if not isinstance(found, pygit2.Tree) or part not in found:
+            return ""
+        found = found[part]
+    return f"{found.id} {found.filemode}"
+
+
+def height(repository: Repository, commit: str) -> int:
+    """How many commits lie on the first-parent line from the root to `commit`, both included.
+
+    Raises UserError in a shallow clone, where the line is cut.
+    """
+    if repository.git.is_shallow:
+        raise UserError("this is a shallow clone, so versions cannot be derived from its history", hint="fetch all of it: git fetch --unshallow")
+    count, current = 0, repository.commit(commit)
+    while True:
+        count += 1
+        if not current.parent_ids:
+            return count
+        current = current.parents[0]
+
+
+def commit_time(repository: Repository, commit: str) -> datetime:
+    """The committer's time of a commit, UTC."""
+    return datetime.fromtimestamp(repository.commit(commit).commit_time, UTC)

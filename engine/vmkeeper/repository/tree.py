@@ -1,0 +1,252 @@
+"""A repository, and the files of one commit: trees and blobs only, never the work tree.
+
+`Snapshot` is all that the rest of the engine sees of git: it lists folders and reads regular files.
+Links, submodules and names that we do not allow (rule R23) are problems, not files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import FileMode, ObjectType
+
+from vmkeeper.errors import Place, Problem, UserError
+from vmkeeper.values import visible
+
+APPLIED = "refs/vmkeeper/applied"
+"""The commit that `apply` last carried out in full."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_REGULAR = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder in a tree: its name, git object id and what it is."""
+
+    name: str
+    oid: str
+    folder: bool
+    executable: bool = False
+
+
+class Snapshot:
+    """The files of one commit (or of any tree). `commit` is "" for files that are not committed."""
+
+    def __init__(self, repo: pygit2.Repository, tree: pygit2.Tree, commit: str) -> None:
+        self._repo = repo
+        self._tree = tree
+        self.commit = commit
+
+    @property
+    def tree(self) -> str:
+        """Object id of the top tree."""
+        return str(self._tree.id)
+
+    def tree_id(self, folder: str) -> str:
+        """Object id of a folder, "" where there is none: equal ids hold equal files."""
+        found = self._find(folder)
+        return str(found.id) if isinstance(found, pygit2.Tree) else ""
+
+    def blob_id(self, path: str) -> str:
+        """Object id of a regular file, "" where there is none."""
+        found = self._find(path)
+        return str(found.id) if isinstance(found, pygit2.Blob) and found.filemode in _REGULAR else ""
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a regular file, or None."""
+        blob = self.blob_id(path)
+        return self.read_blob(blob) if blob else None
+
+    def read_blob(self, blob: str) -> bytes:
+        """The bytes of a blob by its object id."""
+        found = self._repo[blob]
+        assert isinstance(found, pygit2.Blob)
+        return bytes(found.data)
+
+    def executable(self, path: str) -> bool:
+        """Whether the file's mode says that it can be run."""
+        found = self._find(path)
+        return isinstance(found, pygit2.Blob) and found.filemode == FileMode.BLOB_EXECUTABLE
+
+    def entries(self, folder: str) -> tuple[Entry, ...]:
+        """Regular files and folders in a folder, by name; what may not be there is left to `problems`."""
+        found = self._find(folder)
+        if not isinstance(found, pygit2.Tree):
+            return ()
+        return tuple(
+            Entry(item.name, str(item.id), item.filemode == FileMode.TREE, item.filemode == FileMode.BLOB_EXECUTABLE)
+            for item in found
+            if item.name is not None and item.filemode in (*_REGULAR, FileMode.TREE) and _NAME.fullmatch(item.name)
+        )
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        """Every regular file below a folder with its path, in order."""
+        for entry in self.entries(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.folder:
+                yield from self.walk(path)
+            else:
+                yield path, entry
+
+    def problems(self, folder: str) -> tuple[Problem, ...]:
+        """Everything below a folder that we do not read: links, submodules, strange names, one name twice (rule R23)."""
+        found = self._find(folder)
+        return tuple(_problems(found, folder)) if isinstance(found, pygit2.Tree) else ()
+
+    def _find(self, path: str) -> pygit2.Object | None:
+        found: pygit2.Object = self._tree
+        for part in path.split("/") if path else ():
+            if not isinstance(found, pygit2.Tree) or part not in found:
+                return None
+            found = found[part]
+        return found
+
+
+def _problems(tree: pygit2.Tree, folder: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for item in tree:
+        name = item.name or ""
+        path = visible(f"{folder}/{name}")
+        if not _NAME.fullmatch(name) and name != ".gitkeep":
+            yield Problem(
+                Place(path), "the name is not allowed here", "use letters, digits, dots, dashes and underscores, not starting with a dot or dash"
+            )
+        elif name in seen:
+            yield Problem(Place(path), "the same name stands twice in one tree", "write the tree again with an ordinary git")
+        elif item.filemode == FileMode.LINK:
+            yield Problem(Place(path), "a symbolic link is not read", "put the file itself there")
+        elif item.filemode == FileMode.COMMIT:
+            yield Problem(Place(path), "a submodule is not read", "put the files themselves there")
+        elif isinstance(item, pygit2.Tree):
+            yield from _problems(item, f"{folder}/{name}")
+        seen.add(name)
+
+
+class Repository:
+    """A git repository, bare or with a work tree."""
+
+    def __init__(self, repo: pygit2.Repository) -> None:
+        self.git = repo
+
+    @classmethod
+    def open(cls, directory: Path) -> Repository:
+        """Open the repository that `directory` lies in; raises UserError where there is none."""
+        found = pygit2.discover_repository(str(directory))
+        if found is None:
+            raise UserError(
+                "this is not in a git repository", where=str(directory), hint="go into one, name one with -C DIR, or make one with: vmkeeper init DIR"
+            )
+        try:
+            return cls(pygit2.Repository(found))
+        except pygit2.GitError as error:
+            raise UserError(
+                "the repository cannot be read",
+                where=str(directory),
+                why=str(error),
+                hint="only SHA-1 repositories can be read; check it with: git fsck",
+            ) from None
+
+    @property
+    def folder(self) -> Path:
+        """The .git folder that all work trees share."""
+        common = Path(self.git.path) / "commondir"
+        return (Path(self.git.path) / common.read_text().strip()).resolve() if common.exists() else Path(self.git.path)
+
+    @property
+    def private(self) -> Path:
+        """Our own folder inside .git, made when missing; everything in it can be deleted at any time."""
+        folder = self.folder / "vmkeeper"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def config(self, name: str) -> str | None:
+        """A value of git's configuration, or None."""
+        return str(self.git.config[name]) if name in self.git.config else None
+
+    def head(self) -> str:
+        """The commit that is checked out (the default branch of a bare repository); UserError before the first commit."""
+        if self.git.head_is_unborn:
+            raise UserError(
+                "the repository has no commit yet", where=self.git.path, hint="commit something first, or read the work tree with --worktree"
+            )
+        return str(self.git.head.target)
+
+    def branch(self) -> str:
+        """The full name of the branch that HEAD points to, such as refs/heads/main."""
+        reference = self.git.references["HEAD"] if "HEAD" in self.git.references else None
+        target = str(reference.target) if reference is not None else ""
+        if not target.startswith("refs/heads/"):
+            raise UserError("HEAD is not on a branch", where=self.git.path, hint="check a branch out: git switch main")
+        return target
+
+    def resolve(self, revision: str) -> str:
+        """The commit that a revision (branch, tag, id, HEAD~2) means; UserError where it means none."""
+        try:
+            found = self.git.revparse_single(revision)
+            return str(found.peel(pygit2.Commit).id)
+        except (KeyError, ValueError, pygit2.GitError):
+            raise UserError(f"{visible(revision)} names no commit", where=self.git.path, hint="give a branch, a tag or a commit id") from None
+
+    def commit(self, commit: str) -> pygit2.Commit:
+        """A commit object by id."""
+        found = self.git[commit]
+        assert isinstance(found, pygit2.Commit)
+        return found
+
+    def at(self, commit: str) -> Snapshot:
+        """The files of a commit."""
+        return Snapshot(self.git, self.commit(commit).tree, commit)
+
+    def tree(self, tree: str) -> Snapshot:
+        """The files of a tree by its object id."""
+        found = self.git[tree]
+        assert isinstance(found, pygit2.Tree)
+        return Snapshot(self.git, found, "")
+
+    def empty(self) -> Snapshot:
+        """No files at all: the base of everything."""
+        return self.tree(str(self.git.TreeBuilder().write()))
+
+    def worktree(self) -> Snapshot:
+        """The files as they lie in the work tree, tracked or not, without those that git ignores.
+
+        They are written as blobs and a tree without a commit, so that one way of reading serves both.
+        """
+        if self.git.is_bare:
+            raise UserError("a bare repository has no work tree", where=self.git.path, hint="leave --worktree out")
+        index = pygit2.Index()
+        if not self.git.head_is_unborn:
+            index.read_tree(self.git[self.head()].peel(pygit2.Tree))
+        top = Path(self.git.workdir)
+        for path in self.git.status(untracked_files="all", ignored=False):
+            self._stage(index, top, path)
+        return self.tree(str(index.write_tree(self.git)))
+
+    def _stage(self, index: pygit2.Index, top: Path, path: str) -> None:
+        file = top / path
+        if file.is_symlink():
+            index.add(pygit2.IndexEntry(path, self.git.create_blob(os.readlink(file).encode()), FileMode.LINK))
+        elif file.is_file():
+            mode = FileMode.BLOB_EXECUTABLE if file.stat().st_mode & 0o100 else FileMode.BLOB
+            index.add(pygit2.IndexEntry(path, self.git.create_blob(file.read_bytes()), mode))
+        elif path in index:
+            index.remove(path)
+
+    def applied(self) -> str:
+        """The commit that was last applied in full, or ""."""
+        return str(self.git.references[APPLIED].target) if APPLIED in self.git.references else ""
+
+    def set_applied(self, commit: str) -> None:
+        """Remember that a commit was applied in full."""
+        self.git.references.create(APPLIED, pygit2.Oid(hex=commit), force=True)
+
+    def read_object(self, oid: str) -> tuple[str, bytes]:
+        """Type name and raw bytes of any object."""
+        kind, data = self.git.odb.read(pygit2.Oid(hex=oid))
+        return ObjectType(kind).name.lower(), bytes(data)

@@ -1,0 +1,201 @@
+"""Rule R20: a release runs at a site only if it is endorsed ∧ approved ∧ not blocked ∧ not withdrawn ∧ not expired.
+
+Adding trust takes the list's quorum; taking it away takes one endorser. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from vmkeeper.errors import Refused
+from vmkeeper.model.site import Approval, Block
+from vmkeeper.trust.pins import PinnedEndorsers, matches
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.statement import Endorsement, TagName, Withdrawal
+from vmkeeper.trust.verify import Accepted, Rejected, Verdict
+from vmkeeper.values import Version, format_time
+
+RULE = "R20"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a site may run one version of an appliance. With no refusals it may; `endorsements` are those that count."""
+
+    appliance: str
+    version: Version
+    refusals: tuple[Refusal, ...]
+    endorsements: tuple[Accepted, ...] = ()
+    nearest: Version | None = None
+    """For a refused one: the version closest to it that may run, the newer one of two."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the release may run."""
+        return not self.refusals
+
+    @property
+    def statement(self) -> Endorsement:
+        """What the quorum signed; only for what is endorsed."""
+        said = self.endorsements[0].statement
+        assert isinstance(said, Endorsement)
+        return said
+
+    def as_json(self) -> dict[str, object]:
+        """`{"appliance", "version", "accepted", "refusals": [{"rule", "why", "evidence"}]}`."""
+        return {
+            "appliance": self.appliance,
+            "version": str(self.version),
+            "accepted": self.accepted,
+            "refusals": [refusal.as_json() for refusal in self.refusals],
+            **({"nearest": str(self.nearest)} if self.nearest else {}),
+        }
+
+
+@dataclass(slots=True)
+class _Case:
+    """All tags about one version of one appliance."""
+
+    accepted: list[tuple[Accepted, Endorsement]] = field(default_factory=list)
+    withdrawn: list[tuple[Accepted, Withdrawal]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def decide(
+    verdicts: Iterable[Verdict],
+    *,
+    pinned: PinnedEndorsers,
+    approve: Sequence[Approval],
+    block: Sequence[Block],
+    releases: Iterable[tuple[str, Version]] = (),
+) -> tuple[Decision, ...]:
+    """Decide about every version of every appliance that the tags or `releases` name, sorted by both.
+
+    verdicts: of all tags under the pinned list, as `verify` gave them (expiry is judged there). Endorsements that
+    a withdrawal takes back are those of the same version; an endorser who endorses it again afterwards (a higher
+    serial) has ended their own withdrawal.
+    """
+    cases = _cases(verdicts)
+    for appliance, version in releases:
+        cases.setdefault((appliance, version), _Case())
+    decisions = [_decide(appliance, version, case, pinned, approve, block) for (appliance, version), case in sorted(cases.items())]
+    result: list[Decision] = []
+    for _, group in groupby(decisions, key=lambda decision: decision.appliance):
+        result += _with_nearest(list(group))
+    return tuple(result)
+
+
+def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
+    cases: defaultdict[tuple[str, Version], _Case] = defaultdict(_Case)
+    for verdict in verdicts:
+        match verdict:
+            case Accepted(statement=Endorsement() as said):
+                cases[said.appliance, Version(said.version)].accepted.append((verdict, said))
+            case Accepted(statement=Withdrawal() as said):
+                cases[said.appliance, Version(said.version)].withdrawn.append((verdict, said))
+            case Rejected():
+                try:
+                    name = TagName.parse(verdict.tag)
+                except Refused:
+                    continue
+                cases[name.appliance, Version(name.version)].rejected.append(verdict)
+    return cases
+
+
+def _decide(appliance: str, version: Version, case: _Case, pinned: PinnedEndorsers, approve: Sequence[Approval], block: Sequence[Block]) -> Decision:
+    counted, refusals = _endorsed(version, case, pinned)
+    endorsers = {said.endorser for _, said in counted or case.accepted}
+    refusals += _approved(appliance, version, approve, endorsers)
+    refusals += [
+        Refusal(
+            RULE,
+            f"the site blocks {appliance} {version}",
+            f"block {one.appliance} {one.version}: {one.reason}",
+            "take the block out of the site's file",
+        )
+        for one in block
+        if matches(one.appliance, appliance) and version in one.version
+    ]
+    refusals += _withdrawn(case)
+    return Decision(appliance, version, tuple(refusals), tuple(verdict for verdict, _ in counted))
+
+
+def _endorsed(version: Version, case: _Case, pinned: PinnedEndorsers) -> tuple[list[tuple[Accepted, Endorsement]], list[Refusal]]:
+    """The endorsements that count, one an endorser, and why they do not suffice."""
+    latest: dict[str, tuple[Accepted, Endorsement]] = {}
+    for verdict, said in sorted(case.accepted, key=lambda item: item[1].serial):
+        latest[said.endorser] = (verdict, said)
+    by_content: defaultdict[tuple[object, ...], list[tuple[Accepted, Endorsement]]] = defaultdict(list)
+    for _, (verdict, said) in sorted(latest.items()):
+        by_content[said.content].append((verdict, said))
+    enough = [group for group in by_content.values() if len(group) >= pinned.quorum]
+    if len(enough) == 1:
+        return enough[0], []
+    tags = ", ".join(verdict.tag for verdict, _ in latest.values())
+    if enough:
+        return [], [Refusal("R14", f"different images are endorsed as version {version}", tags, "the endorsers have to withdraw one of them")]
+    most = max((len(group) for group in by_content.values()), default=0)
+    refusals = [
+        Refusal(
+            RULE,
+            f"{most} of {pinned.quorum} endorsers of {pinned.name} endorse it",
+            tags or "no tag that counts",
+            "ask an endorser for: vmkeeper endorse",
+        )
+    ]
+    for rejected in case.rejected:
+        refusals += [Refusal(one.rule, f"{rejected.tag}: {one.why}", one.evidence, one.hint) for one in rejected.refusals]
+    return [], refusals
+
+
+def _approved(appliance: str, version: Version, approve: Sequence[Approval], endorsers: set[str]) -> list[Refusal]:
+    fitting = [one for one in approve if matches(one.appliance, appliance) and version in one.version]
+    if any(one.endorser is None or one.endorser in endorsers for one in fitting):
+        return []
+    if fitting:
+        wanted = ", ".join(str(one.endorser) for one in fitting)
+        return [
+            Refusal(
+                RULE,
+                f"the site approves {appliance} {version} only if endorsed by {wanted}",
+                f"endorsed by {', '.join(sorted(endorsers)) or 'nobody'}",
+            )
+        ]
+    near = "; ".join(f"{one.appliance} {one.version}" for one in approve if matches(one.appliance, appliance))
+    return [
+        Refusal(RULE, f"the site does not approve {appliance} {version}", near or "no approval names it", "add it under approve: in the site's file")
+    ]
+
+
+def _withdrawn(case: _Case) -> list[Refusal]:
+    """Withdrawals in force: those after which the same endorser has not endorsed the version again."""
+    again: dict[str, int] = {}
+    for _, said in case.accepted:
+        again[said.endorser] = max(again.get(said.endorser, 0), said.serial)
+    return [
+        Refusal(RULE, f"{said.endorser} has withdrawn it: {said.reason}", f"{verdict.tag}, {format_time(said.issued)}", "use another version")
+        for verdict, said in case.withdrawn
+        if again.get(said.endorser, 0) < said.serial
+    ]
+
+
+def _with_nearest(decisions: list[Decision]) -> list[Decision]:
+    """Decisions about one appliance, sorted by version, each refused one with the nearest that is accepted."""
+    good = [number for number, decision in enumerate(decisions) if decision.accepted]
+    result = []
+    for number, decision in enumerate(decisions):
+        if not decision.accepted and good:
+            nearest = min(good, key=lambda other: (abs(other - number), -other))
+            decision = Decision(decision.appliance, decision.version, decision.refusals, decision.endorsements, decisions[nearest].version)
+        result.append(decision)
+    return result
+
+
+def by_appliance(decisions: Iterable[Decision]) -> Mapping[str, tuple[Decision, ...]]:
+    """Decisions by appliance, oldest version first."""
+    return {
+        name: tuple(group) for name, group in groupby(sorted(decisions, key=lambda one: (one.appliance, one.version)), key=lambda one: one.appliance)
+    }

@@ -1,0 +1,65 @@
+"""Rule R9: each endorser's tags form one chain, serial by serial, each naming the digest of the one before.
+
+Dropping, reordering or forking tags shows. Only well signed statements can break a chain, so strangers' tags cannot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from vmkeeper.errors import Refused
+from vmkeeper.trust import statement, tagobject
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.statement import Statement
+
+
+def breaks(signed: Mapping[str, tuple[str, Statement]], objects: Mapping[str, bytes]) -> dict[str, Refusal]:
+    """Tags whose place in their endorser's chain is wrong.
+
+    signed: well signed tags by name, each with the SHA-512 of its object and what it says. objects: all tag objects by
+    SHA-512; earlier links need no signature of their own, for they are bound by digest.
+    """
+    at: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for digest, said in signed.values():
+        at[said.endorser, said.serial].add(digest)
+    known: dict[str, str] = {}
+    found = {}
+    for name, (digest, said) in signed.items():
+        if len(at[said.endorser, said.serial]) > 1:
+            why = f"{said.endorser} signed two tags with the serial {said.serial}"
+            found[name] = Refusal("R9", why, name, "the endorser has to take one of the two away")
+        elif gap := _gap(digest, said, objects, known):
+            found[name] = Refusal(
+                "R9", f"the chain of {said.endorser}'s tags is broken", gap, "fetch all tags; if that does not help, the mirror drops some"
+            )
+    return found
+
+
+def _gap(digest: str, said: Statement, objects: Mapping[str, bytes], known: dict[str, str]) -> str:
+    """Why the chain behind a statement does not reach back to serial 1, or "". `known` remembers answers by digest."""
+    passed, gap = [], ""
+    while digest not in known:
+        passed.append(digest)
+        if said.previous is None:
+            break
+        raw = objects.get(said.previous)
+        before = _read(raw) if raw is not None else None
+        if before is None:
+            gap = f"the tag with serial {said.serial - 1} is missing"
+            break
+        if (before.endorser, before.serial) != (said.endorser, said.serial - 1):
+            gap = f"serial {said.serial} of {said.endorser} follows serial {before.serial} of {before.endorser}"
+            break
+        digest, said = said.previous, before
+    else:
+        gap = known[digest]
+    known.update(dict.fromkeys(passed, gap))
+    return gap
+
+
+def _read(raw: bytes) -> Statement | None:
+    try:
+        return statement.parse(tagobject.parse(raw).payload)
+    except Refused:
+        return None
