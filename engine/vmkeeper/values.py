@@ -67,6 +67,11 @@ class Scalar:
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
         return {"type": "string", "pattern": cls._pattern, "examples": list(cls._examples)}
 
+    @classmethod
+    def pattern(cls) -> str:
+        """The form of the text as a regular expression."""
+        return cls._pattern
+
 
 class Size(Scalar, int):
     """A number of bytes; `4GiB`, `512MiB` or a plain number of bytes in files."""
@@ -89,6 +94,10 @@ class Size(Scalar, int):
             if factor > 1 and self >= factor and self % factor == 0:
                 return f"{int(self) // factor}{unit}"
         return f"{int(self)}B"
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**super().__get_pydantic_json_schema__(schema, handler), "type": ["string", "integer"], "minimum": 0}
 
     def __repr__(self) -> str:
         return f"Size('{self}')"

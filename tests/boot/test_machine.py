@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import tinyvm
 
+from support import tinyvm
 from vmkeeper.boot import probe
-from vmkeeper.boot.machine import MAKING, REMOVING, Machine, clean, machines
+from vmkeeper.boot.folders import MAKING, REMOVING, clean
+from vmkeeper.boot.machine import Machine, machines
 from vmkeeper.boot.qemu import MachineConfig
 from vmkeeper.boot.qmp import Monitor, NoMonitor
 from vmkeeper.boot.seed import seed
@@ -145,8 +147,14 @@ def test_starting_twice_gives_one_process(place: Path) -> None:
 
 def test_machine_outlives_the_command_that_started_it(place: Path) -> None:
     machine = make(place)
-    script = f"from pathlib import Path; from vmkeeper.boot.machine import Machine; from vmkeeper.boot.probe import Accelerator; Machine.attach(Path({str(machine.folder)!r})).start(Accelerator('tcg'))"
-    subprocess.run([sys.executable, "-c", script], check=True)
+    script = """
+        import sys
+        from pathlib import Path
+        from vmkeeper.boot.machine import Machine
+        from vmkeeper.boot.probe import Accelerator
+        Machine.attach(Path(sys.argv[1])).start(Accelerator("tcg"))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), machine.folder], check=True)
     found = Machine.attach(machine.folder)
     assert found.status().state == "running"
     assert found.config == machine.config
@@ -277,7 +285,7 @@ def test_secrets_of_the_seed_are_in_a_private_file_only(place: Path) -> None:
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from vmkeeper.boot import machine as m, overlay, seed as s
+    from vmkeeper.boot import folders, machine as m
     from vmkeeper.boot.qemu import MachineConfig
     from vmkeeper.boot.probe import Accelerator
     from vmkeeper.values import Size
@@ -296,7 +304,8 @@ KILLED = """
             return result
         return wrapped
 
-    for module, name in ((m, "make_overlay"), (m, "write_seed"), (m, "write_file"), (m, "detach"), (m, "sync_folder"), (m.shutil, "rmtree"), (m.fcntl, "flock"), (Path, "rename"), (Path, "mkdir")):
+    effects = [(m, name) for name in ("make_overlay", "write_seed", "write_file", "detach", "sync_folder")]
+    for module, name in [*effects, (folders.shutil, "rmtree"), (m.fcntl, "flock"), (Path, "rename"), (Path, "mkdir")]:
         setattr(module, name, deadly(getattr(module, name)))
     place, base = Path(sys.argv[1]), Path(sys.argv[3])
     machine = m.Machine.create(place / "vm", MachineConfig(name="vm", image=str(base), format="raw", memory=Size(32 << 20)), seed=b"")
@@ -330,8 +339,6 @@ def test_killed_between_any_two_steps_the_next_command_goes_on(place: Path) -> N
 
 
 def test_what_another_command_is_making_is_not_cleaned_away(place: Path) -> None:
-    import fcntl
-
     for prefix in (MAKING, REMOVING):
         (place / f"{prefix}left").mkdir()
     held = place / f"{MAKING}held"

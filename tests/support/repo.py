@@ -111,3 +111,38 @@ class Repo:
         self._time += 60
         who = pygit2.Signature("A Tester", "tester@example.org", self._time, 0)
         return str(self.git.create_commit("refs/heads/main", who, who, message, index.write_tree(self.git), parents))
+
+
+def released(repo: Repo) -> dict[str, bytes]:
+    """Release records for every appliance of the head, as an apply would write them (with made-up files)."""
+    from vmkeeper.catalogue.catalogue import Catalogue
+    from vmkeeper.documents.dump import dump
+    from vmkeeper.execute.planning import head_of
+    from vmkeeper.model.release import Blob, ImageFile, Release, TestRun
+    from vmkeeper.plan.factory import release_version
+    from vmkeeper.values import Size
+
+    head = repo.repository.head()
+    catalogue = Catalogue.at(repo.repository, head)
+    found: dict[str, bytes] = {}
+    for name in catalogue.names("appliances"):
+        recipe = catalogue.recipe(name)
+        digest = recipe.digest()
+        blob = Blob(size=Size(1000), sha512=digest * 2)
+        found[f"appliances/{name}/release.yaml"] = dump(
+            Release(
+                appliance=name,
+                uuid=recipe.uuid,
+                version=release_version(head_of(repo.repository, head), None),
+                commit=head,
+                recipe=digest,
+                builder=recipe.builder,
+                rootfs=blob,
+                files=() if recipe.disk is None else (ImageFile(format="qcow2", size=Size(1000), virtual_size=Size(2**31), sha512=digest * 2),),
+                manifest=blob,
+                packages=1,
+                sbom=blob,
+                tests=None if recipe.disk is None else TestRun(inputs=catalogue.tests_digest(name), results=()),
+            )
+        )
+    return found

@@ -14,12 +14,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from vmkeeper.model.release import Release
 from vmkeeper.trust import statement, tagobject
 from vmkeeper.trust.keys.armour import armour
 from vmkeeper.trust.keys.interface import OpenPGPVerifier, PinnedOpenPGPKey, PinnedSSHKey
 from vmkeeper.trust.keys.openpgp import short_folder
-from vmkeeper.trust.keys.ssh import read_public_key
 from vmkeeper.trust.pins import PinnedEndorser, PinnedEndorsers, PinnedKey, key_id
 from vmkeeper.trust.statement import Endorsement, Statement, Withdrawal
 from vmkeeper.trust.tagobject import Tagger

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from support.trust import GpgHome, SecurityKey, Signer, World, ssh_key, ssh_signer
 from vmkeeper.trust.keys.openpgp import GpgVerifier
 

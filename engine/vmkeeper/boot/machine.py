@@ -7,7 +7,7 @@
     qemu.pid        written by QEMU; believed only if that process has alive.lock open, since numbers are reused
     command.lock    held while somebody starts, stops or removes the machine
 
-Nothing here depends on a process of ours staying alive: kill it anywhere, and `attach` and `clean` understand what is left.
+Nothing here depends on a process of ours staying alive: kill it anywhere, and `attach` and `folders.clean` understand what is left.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import select
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmkeeper.boot import probe
+from vmkeeper.boot.folders import aside, discard
 from vmkeeper.boot.overlay import make_overlay
 from vmkeeper.boot.qemu import MachineConfig, command
 from vmkeeper.boot.qmp import Monitor, NoMonitor
@@ -35,8 +34,6 @@ from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.images.files import sync_folder, write_file
 from vmkeeper.run import detach
 
-MAKING = ".vmkeeper-making-"
-REMOVING = ".vmkeeper-removing-"
 _STOPPED_BY_US = "vmkeeper: killed on demand"
 _RUNSTATE = re.compile(r"runstate_set current_run_state .*")
 _SHUTDOWN = re.compile(r"qemu_system_shutdown_request reason=(\d+)")
@@ -51,6 +48,10 @@ class Status:
 
     state: Literal["running", "stopped", "crashed"]
     why: str = ""
+
+
+class NoMachine(UserError):
+    """There is no machine in the folder, or not any more."""
 
 
 class Machine:
@@ -68,8 +69,7 @@ class Machine:
         """
         if not Path(config.image).is_file():
             raise UserError(f"there is no image {config.image}", where=config.name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _aside(folder.parent, MAKING) as new:
+        with aside(folder.parent) as new:
             make_overlay(new / "overlay.qcow2", Path(config.image), config.format, config.disk)
             if config.firmware == "uefi":
                 write_file(new / "variables.fd", probe.uefi().variables.read_bytes(), mode=0o600)
@@ -87,11 +87,11 @@ class Machine:
 
     @classmethod
     def attach(cls, folder: Path) -> Machine:
-        """The machine in a folder, whoever started it. Raises UserError where there is none or its record cannot be read."""
+        """The machine in a folder, whoever started it. Raises NoMachine where there is none, UserError where its record cannot be read."""
         try:
             return cls(folder, MachineConfig.model_validate_json((folder / "machine.json").read_bytes()))
-        except FileNotFoundError:
-            raise UserError("there is no machine here", where=str(folder)) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoMachine("there is no machine here", where=str(folder)) from None
         except ValueError as error:
             raise UserError("the machine's record cannot be read", where=str(folder / "machine.json"), why=str(error)) from None
 
@@ -100,23 +100,19 @@ class Machine:
 
         Raises VmkeeperError with QEMU's words where it does not come up.
         """
-        emulator = probe.qemu()
         with self._commanding():
-            lock = os.open(self.folder / "alive.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self._await_monitor()
+            end = time.monotonic() + _START_PATIENCE
+            while not self._launch(accelerator):
+                if self._answers():
                     return
-                self._tidy()
-                code = probe.uefi().code if self.config.firmware == "uefi" else None
-                words = command(self.config, emulator, accelerator, code=code, seed=(self.folder / "seed.iso").exists())
-                with (self.folder / "qemu.log").open("wb") as log:
-                    detach(words, log=log, cwd=self.folder, keep=[lock])
-            finally:
-                os.close(lock)
-            self._await_monitor()
+                if time.monotonic() > end:
+                    raise VmkeeperError("QEMU does not answer", where=str(self.folder), why=self._said())
+                time.sleep(0.02)
+            while self._alive() and not self._answers() and time.monotonic() < end:
+                time.sleep(0.02)
+            if not _RUNSTATE.search(self._said()):
+                why = self._said()[-2000:] or "QEMU said nothing"
+                raise VmkeeperError(f"the machine {self.config.name} does not start", where=str(self.folder), why=why)
 
     def status(self) -> Status:
         """What it does now, and how it ended if it did."""
@@ -171,11 +167,9 @@ class Machine:
 
     def remove(self, *, grace: float = 60) -> None:
         """Stop it and remove its folder with its disk; a folder that is gone is fine."""
-        with suppress(_Vanished), self._commanding():
+        with suppress(NoMachine), self._commanding():
             self._stop(grace)
-            gone = self.folder.with_name(REMOVING + secrets.token_hex(8))
-            self.folder.rename(gone)
-            shutil.rmtree(gone)
+            discard(self.folder)
 
     def _stop(self, grace: float) -> None:
         if not self._alive():
@@ -193,7 +187,9 @@ class Machine:
         end = time.monotonic() + 10
         while not self.wait(0.2):
             if time.monotonic() > end:
-                raise VmkeeperError("the machine does not end", where=str(self.folder), hint="look for a QEMU process of this name; its disk may hang")
+                raise VmkeeperError(
+                    "the machine does not end", where=str(self.folder), hint="look for a QEMU process of this name; its disk may hang"
+                )
             with self._process() as process:
                 if process is not None:
                     signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -235,18 +231,28 @@ class Machine:
                     return True
         return False
 
-    def _await_monitor(self) -> None:
-        end = time.monotonic() + _START_PATIENCE
-        while self._alive() and time.monotonic() < end:
-            with suppress(NoMonitor), Monitor(self.folder, timeout=_START_PATIENCE):
-                return
-            time.sleep(0.02)
-        if self._alive():
-            raise VmkeeperError("QEMU does not answer", where=str(self.folder), why=self._said())
-        if not _RUNSTATE.search(self._said()):
-            raise VmkeeperError(
-                f"the machine {self.config.name} does not start", where=str(self.folder), why=self._said()[-2000:] or "QEMU said nothing"
-            )
+    def _launch(self, accelerator: probe.Accelerator) -> bool:
+        """Start QEMU; False where one is there already, perhaps about to end."""
+        emulator = probe.qemu()
+        code = probe.uefi().code if self.config.firmware == "uefi" else None
+        lock = os.open(self.folder / "alive.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._tidy()
+            words = command(self.config, emulator, accelerator, code=code, seed=(self.folder / "seed.iso").exists())
+            with (self.folder / "qemu.log").open("wb") as log:
+                detach(words, log=log, cwd=self.folder, keep=[lock])
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
+    def _answers(self) -> bool:
+        """Whether QEMU is there and not about to end."""
+        with suppress(VmkeeperError), Monitor(self.folder, timeout=_START_PATIENCE) as monitor:
+            return bool(monitor("query-status")["status"] != "shutdown")
+        return False
 
     def _said(self) -> str:
         with suppress(FileNotFoundError):
@@ -263,58 +269,26 @@ class Machine:
 
     @contextmanager
     def _commanding(self) -> Iterator[None]:
-        """One command at a time; raises UserError where the machine was removed meanwhile."""
+        """One command at a time; raises NoMachine where it was removed meanwhile."""
         try:
             lock = os.open(self.folder / "command.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            raise _Vanished("the machine was removed", where=str(self.folder)) from None
+            raise NoMachine("the machine was removed", where=str(self.folder)) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             here = self.folder / "command.lock"
             if not here.exists() or not os.path.samestat(here.stat(), os.fstat(lock)):
-                raise _Vanished("the machine was removed", where=str(self.folder))
+                raise NoMachine("the machine was removed", where=str(self.folder))
             yield
         finally:
             os.close(lock)
 
 
-class _Vanished(UserError):
-    """The machine's folder went away under a command."""
-
-
-@contextmanager
-def _aside(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new locked folder for what is being made; removed unless it was renamed."""
-    path = parent / (prefix + secrets.token_hex(8))
-    path.mkdir(mode=0o700)
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(handle)
-
-
 def machines(parent: Path) -> tuple[Machine, ...]:
     """All machines whose folders are in `parent`, ordered by folder."""
-    if not parent.is_dir():
-        return ()
-    return tuple(
-        Machine.attach(folder) for folder in sorted(parent.iterdir()) if not folder.name.startswith(".") and (folder / "machine.json").exists()
-    )
-
-
-def clean(parent: Path) -> tuple[Path, ...]:
-    """Remove what killed commands left half made or half removed in `parent`; returns it. What somebody works on stays."""
-    removed = []
-    for folder in [*parent.glob(f"{MAKING}*"), *parent.glob(f"{REMOVING}*")] if parent.is_dir() else ():
-        with suppress(FileNotFoundError, BlockingIOError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-                removed.append(folder)
-            finally:
-                os.close(handle)
-    return tuple(removed)
+    found = []
+    for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
+        if not folder.name.startswith("."):
+            with suppress(NoMachine):
+                found.append(Machine.attach(folder))
+    return tuple(found)

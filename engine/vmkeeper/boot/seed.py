@@ -34,11 +34,14 @@ _HEADERS = (
 )
 
 
-def seed(user_data: bytes | str, *, name: str, instance: str = "", public_keys: tuple[str, ...] = (), network_config: bytes | str | None = None) -> bytes:
+def seed(
+    user_data: bytes | str, *, name: str, instance: str = "", public_keys: tuple[str, ...] = (), network_config: bytes | str | None = None
+) -> bytes:
     """The bytes of a seed image.
 
     user_data: as cloud-init takes it, `#cloud-config` included; empty means none.
     name: the host name. instance: the instance id (default: the name); cloud-init does its first-boot work again when it changes.
+    public_keys: SSH keys for the image's default user, given the way clouds give them.
     network_config: version 1 or 2, None leaves it to cloud-init (DHCP on every interface).
     Raises UserError for a part that is too big or that cloud-init would silently ignore.
     """
@@ -47,8 +50,8 @@ def seed(user_data: bytes | str, *, name: str, instance: str = "", public_keys: 
         raise UserError(
             "the user-data does not begin as cloud-init wants it, so it would be ignored", where=name, hint="begin it with #cloud-config or #!"
         )
-    meta_data = json.dumps({"instance-id": instance or name, "local-hostname": name}, sort_keys=True).encode()
-    parts = {"user-data": user_data, "meta-data": meta_data}
+    meta_data = {"instance-id": instance or name, "local-hostname": name, **({"public-keys": list(public_keys)} if public_keys else {})}
+    parts = {"user-data": user_data, "meta-data": json.dumps(meta_data, sort_keys=True).encode()}
     if network_config is not None:
         parts["network-config"] = network_config.encode() if isinstance(network_config, str) else network_config
     for part, data in parts.items():

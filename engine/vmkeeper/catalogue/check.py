@@ -12,6 +12,7 @@ from vmkeeper.catalogue.inherit import definition
 from vmkeeper.catalogue.locking import lock_request, request_inputs
 from vmkeeper.documents.kinds import kind_of, misplaced
 from vmkeeper.errors import Place, Problem, Problems
+from vmkeeper.model.site import Approval, Block
 
 FOLDERS = ("appliances", "imagelists", "endorsers", "sites", "clusters")
 """The folders whose files are ours to judge."""
@@ -160,7 +161,8 @@ def _sites(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
             yield from _known(
                 "image list", subscription.list, catalogue.names("imagelists"), Place(path, field=f"subscribe[{index}].list"), "imagelists"
             )
-        for field, decisions in (("approve", site.approve), ("block", site.block)):
+        both: tuple[tuple[str, tuple[Approval | Block, ...]], ...] = (("approve", site.approve), ("block", site.block))
+        for field, decisions in both:
             for index, decision in enumerate(decisions):
                 if not any(fnmatchcase(appliance, decision.appliance) for appliance in appliances):
                     near = get_close_matches(decision.appliance, appliances, n=1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from vmkeeper.errors import Place, Problem
 from vmkeeper.model.appliance import Appliance
+
+T = TypeVar("T")
 
 OWN = frozenset({"uuid", "title", "description", "inherits", "abstract", "drop", "labels"})
 _DROPS = {
@@ -184,3 +186,9 @@ def _at(merged: dict[str, Any], path: str) -> list[Any]:
         found = found.setdefault(part, {} if part != path.rsplit(".", 1)[-1] else [])
     assert isinstance(found, list)
     return found
+
+
+def given(value: T | None) -> T:
+    """A field that is never None once inheritance is resolved."""
+    assert value is not None
+    return value

@@ -196,8 +196,8 @@ def _layer_differences(old: Layer, new: Layer) -> list[Difference]:
 
 
 def _contents(layer: Layer) -> dict[str, str]:
-    steps: list[Content] = [step.content for step in (*layer.files, *layer.scripts)] + list(layer.keyrings)
-    return {content.path: content.sha256 for content in steps}
+    contents = [*(step.content for step in layer.files), *(step.content for step in layer.scripts), *layer.keyrings]
+    return {content.path: content.sha256 for content in contents}
 
 
 def _without_content(steps: Sequence[FileStep] | Sequence[ScriptStep]) -> list[object]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.inherit import OWN, definition
-from vmkeeper.documents.guard import field
+from vmkeeper.documents.places import field
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read
 from vmkeeper.errors import Problems

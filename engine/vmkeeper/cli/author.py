@@ -32,7 +32,7 @@ def check(
 ) -> int:
     """Validate every document of a commit and say all that is wrong at once."""
     from vmkeeper.catalogue.check import check as check_all
-    from vmkeeper.execute.factory import open_index
+    from vmkeeper.execute.planning import open_index
 
     session = Session(directory)
     from vmkeeper.catalogue.catalogue import Catalogue
@@ -66,7 +66,7 @@ def show(
     """Print an appliance with all that it inherits, and where each value came from."""
     from vmkeeper.catalogue.catalogue import Catalogue
     from vmkeeper.catalogue.show import as_text, shown
-    from vmkeeper.execute.factory import open_index
+    from vmkeeper.execute.planning import open_index
 
     session = Session(directory)
     repository = session.repository
@@ -88,7 +88,7 @@ def plan(
     worktree: WorktreeOption = False,
 ) -> int:
     """Show what a change would do, from rebuilds to the sites and clusters that follow. Changes nothing."""
-    from vmkeeper.execute.factory import planned
+    from vmkeeper.execute.planning import planned
     from vmkeeper.plan.render import as_json, as_markdown, as_text
 
     session = Session(directory)

@@ -34,7 +34,7 @@ def refresh(
 ) -> int:
     """Resolve packages against the archives as they are now; writes packages.lock files and says which packages changed."""
     from vmkeeper.catalogue.catalogue import Catalogue
-    from vmkeeper.execute.factory import open_index
+    from vmkeeper.execute.planning import open_index
     from vmkeeper.images.files import write_file
     from vmkeeper.execute.refresh import describe
     from vmkeeper.execute.refresh import refresh as refresh_locks
@@ -112,11 +112,12 @@ def test(
 
     session = Session(directory, store)
     result = test_again(session.repository, Factory(session.repository, session.store, cache_folder(), session.progress()), name)
-    for each in result.tests:
-        session.say(f"{each.outcome:<7} {each.name}")
+    for check in result.checks:
+        session.say(f"{'passed' if check.passed else 'FAILED'}  {check.name} ({check.seconds:.1f} s)")
+        if not check.passed:
+            session.say(f"        {check.why}\n{check.output}")
     if report is not None:
         write_file(report, result.junit())
     if not result.passed:
-        raise UserError(f"{name} failed its boot test", why=result.explanation())
-    session.say(f"{name} passed {len(result.tests)} tests.")
+        raise UserError(f"{name} failed its boot test", hint=result.failures[0].hint)
     return 0

@@ -19,6 +19,7 @@ from vmkeeper.model.base import Document, Inconsistent
 from vmkeeper.values import visible
 
 _MOST = 100
+_FORMS = {"map": "write it as {key: value}", "whole": "write digits only", "boolean": "write true or false", "text": "write plain text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,17 @@ def _misspelt(faults: Iterable[_Fault]) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for fault in faults:
         key = str(fault.path[-1])
-        near = _near(key, fields(fault.around)) if fault.around and not _inside(key, fault.around) else None
+        near = _near(key, fields(fault.around), 0.85 if _inside(key, fault.around) else 0.6) if fault.around else None
         if near:
             found[fault.path] = (*fault.path[:-1], near)
     return found
 
 
-def _near(word: str, known: Iterable[str]) -> str | None:
+def _near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known word that was probably meant."""
     words = list(known)
     folded = word.lower().replace("-", "_")
-    return next(iter(get_close_matches(folded, words, n=1, cutoff=0.6) if len(word) < 80 else []), None)
+    return next(iter(get_close_matches(folded, words, n=1, cutoff=cutoff) if len(word) < 80 else []), None)
 
 
 def _inside(key: str, around: type[Document]) -> str | None:
@@ -145,11 +146,17 @@ class _Speaker:
         self.shape = fault.shape
         self.known = fields(fault.around).get(str(fault.path[-1])) if fault.around is not None and fault.path else None
         self.value = tree.at(fault.path)
+        self.parent = tree.at(fault.path[:-1])
 
     def problem(self) -> Problem:
         """The problem as people read it."""
         if self.fault.of_key:
             return Problem(self.tree.places.of_key(*self.path), *self._bad_key())
+        if self.fault.type == "union_tag_not_found" and self.shape is not None and isinstance(self.parent, dict):
+            typed = _near(self.shape.tag, self.parent)
+            if typed:
+                where = self.tree.places.of_key(*self.path[:-1], typed)
+                return Problem(where, f"there is no key {visible(typed)} here", f"did you mean {self.shape.tag}?")
         if self.fault.type in ("missing", "union_tag_not_found"):
             return Problem(self.tree.places.around(*self.path), *self._missing())
         if self.fault.type == "extra_forbidden":
@@ -236,7 +243,9 @@ class _Speaker:
     def _no_choice(self, wanted: Shape) -> tuple[str, str]:
         near = _near(str(self.value), wanted.choices)
         allowed = f"one of {', '.join(wanted.choices)}" if len(wanted.choices) > 1 else wanted.choices[0]
-        return f"{self._shown()} is not {allowed}", f"did you mean {near}?" if near else self._hint("")
+        return f"{self._shown()} is not {allowed}", f"did you mean {near}?" if near else self._hint(
+            "choose what fits best" if len(wanted.choices) > 1 else ""
+        )
 
     def _wrong_type(self, wanted: Shape) -> tuple[str, str]:
         spot = self.tree.places.values.get(self.path)
@@ -244,19 +253,21 @@ class _Speaker:
         quoted = spot is not None and spot.quoted
         must = f"it must be {wanted.words}"
         if self.value is None:
-            return f"there is no value here; {must}", self._hint("write one, or take the key out")
+            return f"there is no value here; {must}", self._hint(
+                "write one" if self.known and self.known.required else "write one, or take the key out"
+            )
         if wanted.kind in ("text", "choice") and isinstance(self.value, bool | int | float):
             fits = re.fullmatch(wanted.pattern, written) if wanted.pattern else wanted.kind == "text"
             return f"{written} is {_is(self.value)}; {must}", f'put it in quotes: "{written}"' if fits else self._hint(wanted.sentence)
         if wanted.kind == "boolean" and isinstance(self.value, str):
             return f"{self._shown()} is text; {must}", _meant_boolean(self.value)
-        if wanted.kind == "whole" and isinstance(self.value, str):
+        if (wanted.kind == "whole" or wanted.choices[:1] == ("1",)) and isinstance(self.value, str):
             return f"{self._shown()} is text; {must}", "take the quotes away" if quoted and self.value.isdecimal() else "write digits only"
         if wanted.kind == "list":
             return f"this is {_is(self.value)}; {must}", "begin each item with `- `" if isinstance(
                 self.value, dict
             ) else f"write it as a list: [{written}]"
-        return f"this is {_is(self.value)}; {must}", self._hint(wanted.sentence)
+        return f"this is {_is(self.value)}; {must}", self._hint(wanted.sentence or _FORMS.get(wanted.kind, ""))
 
     # -- pieces
 

@@ -42,6 +42,7 @@ UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200
 """Characters that no text of a document may hold, written out or escaped: controls other than tab and line breaks,
 line and paragraph separators, bidirectional controls (CVE-2021-42574), surrogates, non-characters."""
 _IN_SOURCE = re.compile(f"{UNSEEN.pattern}|\r(?!\n)")
+_CONFLICT = re.compile("^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEAN = {word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())}
@@ -114,6 +115,12 @@ def _text(data: bytes, file: str) -> tuple[str, list[Problem]]:
     if problems:
         return "", problems
     text, problems = decode(data, file)
+    conflict = _CONFLICT.search(text)
+    if conflict:
+        line = text.count("\n", 0, conflict.start()) + 1
+        return text, [
+            Problem(Place(file, line, 1), "a conflict of a merge is left here", "keep one side, and delete the lines <<<<<<<, ======= and >>>>>>>")
+        ]
     for match in _IN_SOURCE.finditer(text):
         line, column = text.count("\n", 0, match.start()) + 1, match.start() - text.rfind("\n", 0, match.start())
         problems.append(Problem(Place(file, line, column), f"the character {_character(match[0])} may not be here", "remove it"))
@@ -214,15 +221,19 @@ class _Composer:
 
     def _scalar(self, event: Any, path: Path) -> Plain:
         plain = event.style is None
-        self.values[path] = Spot(self.last.line, self.last.column, event.value, not plain)
-        self._seen(event, path)
+        spot = self.keys.get(path, self.last) if plain and not event.value else self.last
+        self.values[path] = Spot(spot.line, spot.column, event.value, not plain)
+        if not self._seen(event, path):
+            return None
         return scalar(event.value) if plain else str(event.value)
 
-    def _seen(self, event: Any, path: Path) -> None:
+    def _seen(self, event: Any, path: Path) -> bool:
+        """Whether a text, its escapes replaced, has only characters that can be seen."""
         found = UNSEEN.search(event.value)
         if found:
             self.broken.add(path)
             self._problem(event, f"an escape here stands for the character {_character(found[0])}, which is not allowed", "leave it out", path)
+        return not found
 
     def _list(self, path: Path) -> list[Any]:
         items: list[Any] = []
@@ -235,7 +246,7 @@ class _Composer:
         while not isinstance(event := next(self.events), CollectionEndEvent):
             key = self._key(event, path)
             inner = (*path, key)
-            spot = self.last
+            spot = Spot(self.last.line, self.last.column, key, getattr(event, "style", None) is not None)
             self._key_is_sound(event, inner)
             if key in items:
                 first = self.keys[inner].line
@@ -251,9 +262,9 @@ class _Composer:
         self.last = Spot(event.start_mark.line + 1, event.start_mark.column + 1)
         if not isinstance(event, ScalarEvent):
             self._problem(event, "this key is not text", "write a word before the colon, or put text that begins with [ { * in quotes", path)
-            self._skip(event, path)
+            self._skip(event, (*path, "?"))
             return "?"
-        return str(event.value)
+        return UNSEEN.sub(lambda match: visible(match[0]), event.value)
 
     def _key_is_sound(self, event: NodeEvent, path: Path) -> None:
         if not isinstance(event, ScalarEvent):

@@ -61,33 +61,33 @@ def _surprises(text: str, file: str, depth: int) -> Iterator[Problem]:
     frames: list[set[str] | None] = []
     path: list[str | int] = []
     want_key = False
-    for token, position in _tokens(text):
+    for word, position in _tokens(text):
         place = Place(file, *position)
-        if token in "{[":
+        if word in "{[":
             if len(frames) == depth:
                 yield _too_deep(file, depth, *position)
                 return
-            frames.append(set() if token == "{" else None)
+            frames.append(set() if word == "{" else None)
             path.append(0)
-            want_key = token == "{"
-        elif token in "}]":
+            want_key = word == "{"
+        elif word in "}]":
             frames.pop()
             path.pop()
             want_key = False
-        elif token == ",":
+        elif word == ",":
             want_key = frames[-1] is not None
             last = path[-1]
             path[-1] = last + 1 if isinstance(last, int) else last
-        elif token == ":":
+        elif word == ":":
             want_key = False
         elif want_key and frames[-1] is not None:
-            path[-1] = key = json.loads(token)
+            path[-1] = key = json.loads(word)
             if key in frames[-1]:
                 yield Problem(_at(place, path), f"the key {visible(key)[:80]} is there twice", "keep one of them")
             frames[-1].add(key)
             yield from _odd_text(key, _at(place, path))
         else:
-            yield from _odd_value(token, _at(place, path))
+            yield from _odd_value(word, _at(place, path))
 
 
 def _at(place: Place, path: list[str | int]) -> Place:
@@ -96,7 +96,7 @@ def _at(place: Place, path: list[str | int]) -> Place:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each token with its line and column."""
+    """Each word with its line and column."""
     line, line_start, seen = 1, 0, 0
     for match in _TOKEN.finditer(text):
         breaks = text.count("\n", seen, match.start())
@@ -112,13 +112,13 @@ def _odd_text(text: str, place: Place) -> Iterator[Problem]:
         yield Problem(place, "an escape stands for half a character (a lone surrogate)", "write the character itself")
 
 
-def _odd_value(token: str, place: Place) -> Iterator[Problem]:
-    if token.startswith('"'):
-        yield from _odd_text(json.loads(token), place)
-    elif token in ("NaN", "Infinity", "-Infinity"):
-        yield Problem(place, f"{token} is not JSON", "write a number or null")
-    elif re.fullmatch(r"-?[0-9]+", token):
-        if len(token) > 20 or abs(int(token)) >= _LARGEST:
+def _odd_value(word: str, place: Place) -> Iterator[Problem]:
+    if word.startswith('"'):
+        yield from _odd_text(json.loads(word), place)
+    elif word in ("NaN", "Infinity", "-Infinity"):
+        yield Problem(place, f"{word} is not JSON", "write a number or null")
+    elif re.fullmatch(r"-?[0-9]+", word):
+        if len(word) > 20 or abs(int(word)) >= _LARGEST:
             yield Problem(place, "the number does not fit in 64 bits", "write it as text, or correct it")
-    elif token not in ("true", "false", "null") and not math.isfinite(float(token)):
+    elif word not in ("true", "false", "null") and not math.isfinite(float(word)):
         yield Problem(place, "the number is too large", "write it as text, or correct it")

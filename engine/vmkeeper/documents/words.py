@@ -133,6 +133,13 @@ _VALUES: dict[type, Words] = {
     datetime: Words("a time", "in UTC", '"2026-11-20T10:30:00Z"'),
 }
 
+
+def pattern_words(pattern: str) -> str:
+    """What a pattern of the models allows, in words; "" for one that has none."""
+    words = _PATTERNS.get(pattern)
+    return ": ".join(part for part in (words.what, words.detail) if part) if words else ""
+
+
 _PLURALS = {
     "a name": "names", "a package name": "package names", "a user or group name": "user or group names", "a systemd unit": "systemd units",
     "a suite or component": "suites or components", "a name pattern": "name patterns", "an identifier": "identifiers", "text": "texts",
@@ -149,10 +156,10 @@ def shape(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
     if get_origin(annotation) is tuple:
         item = shape(get_args(annotation)[0])
         least = _constraint(metadata, "min_length")
-        return Shape("list", f"a list of {_plural(item)}", "at least one" if least else "", item=item)
+        return Shape("list", f"a list of {plural(item)}", "at least one" if least else "", item=item)
     if get_origin(annotation) is dict:
         key, value = (shape(part) for part in get_args(annotation))
-        return Shape("map", f"a map of {_plural(key)} to {_plural(value)}" if value.kind != "any" else "a map", key=key, item=value)
+        return Shape("map", f"a map of {plural(key)} to {plural(value)}" if value.kind != "any" else "a map", key=key, item=value)
     if get_origin(annotation) is Literal:
         choices = tuple(str(choice) for choice in get_args(annotation))
         return Shape("choice", choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}", choices=choices)
@@ -162,7 +169,7 @@ def shape(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
 def _plain(annotation: Any, metadata: tuple[Any, ...]) -> Shape:
     if annotation in _VALUES:
         words = _VALUES[annotation]
-        pattern = annotation.__get_pydantic_json_schema__(None, None)["pattern"] if issubclass(annotation, Scalar) else ""
+        pattern = annotation.pattern() if issubclass(annotation, Scalar) else ""
         return Shape("text", words.what, words.detail, words.example, pattern)
     if annotation is str:
         pattern = str(_constraint(metadata, "pattern") or "")
@@ -202,7 +209,8 @@ def _union(members: tuple[Any, ...], metadata: tuple[Any, ...]) -> Shape:
     return Shape("union", f"{', '.join(most)} or {last}", options=options, nullable=nullable)
 
 
-def _plural(of: Shape) -> str:
+def plural(of: Shape) -> str:
+    """Many of what a shape is, in words."""
     if of.words in _PLURALS:
         return _PLURALS[of.words]
     if of.kind in ("model", "union") and of.words == "a map":

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.recipe import Difference, differences
 from vmkeeper.errors import Problem, Problems, UserError
-from vmkeeper.execute.factory import open_index
+from vmkeeper.execute.planning import open_index
 from vmkeeper.model.release import Release
 from vmkeeper.repository.changes import last_change
 from vmkeeper.repository.tree import Repository

@@ -11,56 +11,32 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from vmkeeper.boot.trial import Trial, TrialScript, conduct
+from vmkeeper.boot import probe
+from vmkeeper.boot.report import TrialResult
+from vmkeeper.boot.trial import Trial, run_trial
 from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.interface import Built
 from vmkeeper.builders.workspace import locked
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.index import Index
+from vmkeeper.catalogue.inherit import given
 from vmkeeper.documents.dump import dump
 from vmkeeper.errors import Problems, UserError
+from vmkeeper.execute.planning import head_of, open_index, planned
 from vmkeeper.execute.walk import Done, Outcome, walk
 from vmkeeper.images.store import Store
 from vmkeeper.model.recipe import Recipe
 from vmkeeper.model.release import Release, TestResult, TestRun
-from vmkeeper.plan.actions import Action, Cause
-from vmkeeper.plan.factory import FACTORY, Build, Head, Record, Test, plan, plan_one
+from vmkeeper.plan.actions import Action
+from vmkeeper.plan.factory import FACTORY, Build, Record, Test, plan_one
 from vmkeeper.plan.plan import Plan
 from vmkeeper.progress import Progress
-from vmkeeper.repository.changes import changes, commit_time, height, last_change
 from vmkeeper.repository.records import commit_files
 from vmkeeper.repository.tree import Repository
 from vmkeeper.values import canonical_json, sha256_hex
 
 _BUILT = TypeAdapter(Built)
 _RUN = TypeAdapter(TestRun)
-
-
-def open_index(repository: Repository) -> Index:
-    """The repository's index, made when missing."""
-    return Index(repository.private / "index.sqlite")
-
-
-def head_of(repository: Repository, commit: str) -> Head:
-    """What the planner must know about the commit it plans for."""
-    return Head(commit, commit_time(repository, commit), height(repository, commit))
-
-
-def planned(repository: Repository, base: str | None, head: str | None) -> Plan:
-    """The plan from `base` (None: what was last applied) to `head` (None: the work tree). Raises Problems."""
-    index = open_index(repository)
-    commit = repository.resolve(head) if head is not None else ""
-    start = repository.resolve(base) if base is not None else repository.applied()
-    before = Catalogue(repository, repository.at(start) if start else repository.empty(), index)
-    after = Catalogue(repository, repository.at(commit) if commit else repository.worktree(), index)
-    at = head_of(repository, commit or repository.head())
-
-    @cache
-    def cause(path: str) -> Cause | None:
-        found = last_change(repository, path, commit, start) if commit else ""
-        return Cause(commit=found, path=path) if found else None
-
-    return plan(before, after, at, changes(before.snapshot, after.snapshot), cause)
 
 
 def apply(repository: Repository, factory: Factory, *, reviewed: str | None = None, workers: int = 2) -> tuple[Plan, tuple[Outcome, ...]]:
@@ -100,6 +76,15 @@ def _only(whole: Plan, kinds: tuple[type[Action], ...]) -> Plan:
     return Plan(whole.base, whole.head, tuple(a.model_copy(update={"needs": tuple(n for n in a.needs if n in ids)}) for a in kept))
 
 
+def test_again(repository: Repository, factory: Factory, name: str) -> TrialResult:
+    """Boot the image of the checked-out commit's recipe and run its tests, whether they passed before or not."""
+    catalogue = Catalogue.at(repository, repository.head(), open_index(repository))
+    built = factory.built(catalogue.recipe(name).digest())
+    if built is None:
+        raise UserError(f"there is no image of {name} as the files are now in the store", hint=f"build it: vmkeeper build {name}")
+    return factory.try_out(catalogue, name, built)
+
+
 class Factory:
     """Performs the factory's actions. `work` is a folder for temporary files, best on the store's file system."""
 
@@ -115,9 +100,7 @@ class Factory:
         names = {self._recipe(a.subject, a.commit, a.recipe).builder.name for a in wanted.actions if isinstance(a, Build)}
         problems = [problem for name in sorted(names) for problem in BUILDERS[name].lacks()]
         if any(isinstance(action, Test) for action in wanted.actions):
-            from vmkeeper.boot.probe import lacks
-
-            problems += lacks()
+            problems += probe.lacks("bios", "uefi")
         if problems:
             raise Problems(problems)
 
@@ -176,37 +159,36 @@ class Factory:
         built = self.built(action.recipe)
         if built is None:
             raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
-        result = conduct(self._trial(catalogue, action.subject, built), self.work / "trials", self.progress)
+        result = self.try_out(catalogue, action.subject, built)
         report = self.store.put_bytes(result.junit())
-        run = TestRun(inputs=action.tests, results=tuple(TestResult(name=each.name, outcome=each.outcome) for each in result.tests), report=report)
         if not result.passed:
             raise UserError(
                 f"{action.subject} failed its boot test",
-                why=result.explanation(),
-                hint=f"the report with the console is in the store as {report.sha512[:16]}…; run it again with: vmkeeper test {action.subject}",
+                why="\n".join(f"{check.name}: {check.why}\n{check.output}" for check in result.failures),
+                hint=f"{result.failures[0].hint}; run it again with: vmkeeper test {action.subject} --junit FILE",
             )
+        run = TestRun(inputs=action.tests, results=result.results(), report=report)
         self.store.set_alias("trial", self._trial_key(action.recipe, action.tests), _RUN.dump_python(run, mode="json"))
-        return f"{len(run.results)} tests passed"
+        return f"{len(run.results)} checks passed"
+
+    def try_out(self, catalogue: Catalogue, name: str, built: Built) -> TrialResult:
+        """Boot an image that was built and run its tests."""
+        return run_trial(self._trial(catalogue, name, built), probe.choose(), self.work / "trials", self.progress)
 
     def _trial(self, catalogue: Catalogue, name: str, built: Built) -> Trial:
         whole = catalogue.resolved(name).appliance
         file = next((each for wanted in ("qcow2", "raw", "vmdk", "vdi") for each in built.files if each.format == wanted), built.files[0])
-        assert whole.requirements.memory is not None
-        assert whole.requirements.cpus is not None
-        assert whole.users.default is not None
-        assert whole.test.timeout is not None
-        assert whole.test.boot_timeout is not None
         return Trial(
             appliance=name,
             image=_local_file(self.store, file.sha512, self.work),
             format=file.format,
-            memory=whole.requirements.memory,
-            cpus=whole.requirements.cpus,
-            user=whole.users.default,
+            user=given(whole.users.default),
+            tests=tuple((test.name, catalogue.snapshot.read(test.path) or b"") for test in catalogue.tests(name)),
+            memory=given(whole.requirements.memory),
+            cpus=given(whole.requirements.cpus),
             firmware=whole.disk.boot,
-            scripts=tuple(TrialScript(test.name, catalogue.snapshot.read(test.path) or b"") for test in catalogue.tests(name)),
-            timeout=whole.test.timeout,
-            boot_timeout=whole.test.boot_timeout,
+            boot_timeout=given(whole.test.boot_timeout),
+            test_timeout=given(whole.test.timeout),
         )
 
     # -- release

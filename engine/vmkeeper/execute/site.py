@@ -1,19 +1,96 @@
-"""Carry out a site's plan at its cloud. What is to be done is in the actions; nothing else is looked at."""
+"""Reconcile a site: look, plan, carry out. What is to be done is in the plan's actions; nothing else is looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from vmkeeper.clouds.interface import Cloud, InUse
+from vmkeeper.execute.home import SiteHome
+from vmkeeper.execute.observe import Fetch, View, look
+from vmkeeper.execute.walk import Outcome, walk
+from vmkeeper.images.fetch import fetch as fetch_file
+from vmkeeper.model.release import Blob
+from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
-from vmkeeper.plan.site import DeleteImage, HideImage, RegisterImage, ShowImage, UpdateImage
+from vmkeeper.plan.site import DeleteImage, HideImage, RegisterImage, ShowImage, SitePlan, UpdateImage, plan_site
+from vmkeeper.progress import Progress, Silent
+from vmkeeper.repository.tree import Repository
 from vmkeeper.values import Size
 
 Download = Callable[[RegisterImage], AbstractContextManager[Path]]
 """Brings an image's file, verified (R14, R25, R26), for as long as the context lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a run saw, planned and did."""
+
+    view: View
+    made: SitePlan
+    outcomes: tuple[Outcome, ...]
+
+
+def reconcile(
+    repository: Repository,
+    home: SiteHome,
+    name: str,
+    clock: Callable[[], datetime],
+    *,
+    force_retire: bool = False,
+    connect: Callable[[Site], Cloud] | None = None,
+    fetch: Fetch | None = None,
+    progress: Progress | None = None,
+) -> Reconciled:
+    """One run at a site. Raises what `look` raises, before anything was done; failures of actions are outcomes.
+
+    Killed at any point, the next run ends in the same state: what was verified is remembered before it is acted on,
+    and every action is safe to repeat.
+    """
+    progress = progress or Silent()
+    with home.locked():
+        view = look(repository, home, name, clock(), connect=connect, fetch=fetch, progress=progress)
+        home.remember(view.memory)
+        made = plan_view(view, clock(), force_retire=force_retire)
+        allowed = home.pins().fetch.allowed_hosts
+        outcomes = walk(made.plan, performer(view.cloud, downloads(home.cache, allowed, progress), clock), progress=progress)
+        _tidy(home.cache, made)
+    return Reconciled(view, made, outcomes)
+
+
+def plan_view(view: View, now: datetime, *, force_retire: bool = False) -> SitePlan:
+    """The plan for what was seen."""
+    made = plan_site(view.site, view.lists, view.standings, view.images, owner=view.cloud.owner, now=now, head=view.head, force_retire=force_retire)
+    return SitePlan(made.plan, (*view.notes, *made.notes), made.refusal)
+
+
+def downloads(cache: Path, allowed: Collection[str], progress: Progress) -> Download:
+    """Downloads into a folder; a file goes when its context ends well and stays for the next run when it does not."""
+
+    @contextmanager
+    def download(action: RegisterImage) -> Iterator[Path]:
+        spec = action.spec
+        target = cache / _cached(spec.sha512)
+        fetch_file([action.uri], Blob(size=spec.size, sha512=spec.sha512), target, allow=allowed, progress=progress)
+        yield target
+        target.unlink(missing_ok=True)
+
+    return download
+
+
+def _cached(sha512: str) -> str:
+    return f"{sha512[:32]}.image"
+
+
+def _tidy(cache: Path, made: SitePlan) -> None:
+    """Remove downloads, finished or not, that no registration of this plan asks for."""
+    wanted = {action.spec.sha512[:32] for action in made.plan.actions if isinstance(action, RegisterImage)}
+    for path in cache.glob("*") if cache.is_dir() else ():
+        if path.is_file() and path.name.split(".")[0] not in wanted:
+            path.unlink()
 
 
 def performer(cloud: Cloud, download: Download, clock: Callable[[], datetime]) -> Callable[[Action], str]:

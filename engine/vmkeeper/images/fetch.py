@@ -46,7 +46,7 @@ class Patience:
     """Wait before the first further try; doubled each time, at most a minute."""
 
 
-class Unavailable(UserError):  # noqa: N818 - named like its sisters in errors.py
+class Unavailable(UserError):
     """A server says that it does not have the file or does not give it to us."""
 
 

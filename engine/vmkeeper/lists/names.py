@@ -68,5 +68,6 @@ def _escaped(value: str) -> str:
 
 
 def _unescaped(value: str) -> str:
-    raw = re.sub(rb"\\x([0-9A-Fa-f]{2})", lambda match: bytes([int(match[1], 16)]), value.encode())
-    return raw.decode(errors="replace").replace("\\/", "/")
+    """`\\xHH` is a byte of UTF-8; a backslash before another character stands for that one, as openssl writes `\\/` and `\\+`."""
+    raw = re.sub(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", lambda match: bytes([int(match[1], 16)]) if match[1] else match[2], value.encode())
+    return raw.decode(errors="replace")

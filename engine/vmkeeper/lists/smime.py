@@ -26,6 +26,7 @@ from vmkeeper.run import Limits, program, run
 from vmkeeper.values import format_time
 
 Purpose = Literal["smimesign", "any"]
+Anchor = Literal["root", "any"]
 _STRONG = ("sha256", "sha384", "sha512")
 _MAX_BYTES = 24 << 20
 
@@ -96,9 +97,17 @@ def sign(text: str, signer: Signer, digest: Literal["sha256", "sha512"] = "sha25
     return builder.sign(serialization.Encoding.SMIME, [pkcs7.PKCS7Options.DetachedSignature])
 
 
-def verify(message: bytes, authorities: Path | Iterable[x509.Certificate], now: datetime, *, purpose: Purpose = "smimesign") -> Signed:
+def verify(
+    message: bytes,
+    authorities: Path | Iterable[x509.Certificate],
+    now: datetime,
+    *,
+    purpose: Purpose = "smimesign",
+    anchor: Anchor = "root",
+) -> Signed:
     """Verify a message at a time, trusting only `authorities` (a folder, a PEM file or certificates).
 
+    anchor: "root" wants a chain up to a self-signed certificate, "any" one that reaches any of `authorities`.
     Whether the signer is the one that is expected is the caller's to compare, by decoded name. Raises Refused:
     R17 (shape), R11 (weak digest or key), R19 (chain, validity, purpose), R25 (too long).
     """
@@ -113,7 +122,7 @@ def verify(message: bytes, authorities: Path | Iterable[x509.Certificate], now: 
     if shape.digest not in _STRONG:
         raise Refused("R11", f"the signature is made with {shape.digest}", hint="sign with SHA-256 or SHA-512")
     trusted = load_authorities(authorities) if isinstance(authorities, Path) else tuple(authorities)
-    certificate = _verified(parts.content, parts.signature, trusted, now, purpose)
+    certificate = _verified(parts.content, parts.signature, trusted, now, purpose, anchor)
     _strong_key(certificate)
     return Signed(parts.content, certificate)
 
@@ -129,7 +138,9 @@ def load_authorities(place: Path) -> tuple[x509.Certificate, ...]:
     return tuple(found)
 
 
-def _verified(content: bytes, signature: bytes, trusted: tuple[x509.Certificate, ...], now: datetime, purpose: Purpose) -> x509.Certificate:
+def _verified(
+    content: bytes, signature: bytes, trusted: tuple[x509.Certificate, ...], now: datetime, purpose: Purpose, anchor: Anchor
+) -> x509.Certificate:
     """Ask openssl. It prints content even where it fails, so its output counts only after status 0."""
     with tempfile.TemporaryDirectory(prefix="vmkeeper-cms-") as name:
         folder = Path(name)
@@ -149,6 +160,7 @@ def _verified(content: bytes, signature: bytes, trusted: tuple[x509.Certificate,
         ]
         command += ["-CAfile", folder / "trusted", "-no-CApath", "-no-CAstore", "-purpose", purpose, "-auth_level", "2"]
         command += ["-attime", str(int(now.timestamp())), "-out", folder / "out", "-signer", folder / "signer"]
+        command += ["-partial_chain"] if anchor == "any" else []
         result = run(command, check=False, timeout=60, limits=Limits(memory=1 << 30, file_size=64 << 20, cpu=30))
         if result.status != 0:
             said = result.stderr.decode(errors="replace")

@@ -226,11 +226,11 @@ class Appliance(Document):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
-        for field in ("files", "provision", "services"):
+        for field, what in (("files", "files"), ("provision", "scripts"), ("services", "units")):
             names = [item.name for item in getattr(self, field)]
             index = repeated(names)
             if index is not None:
-                raise Inconsistent(f"two {field} are named {names[index]}", field, index, "name", hint="give each its own name")
+                raise Inconsistent(f"two {what} are named {names[index]}", field, index, "name", hint="give each its own name")
         archives = [archive.name for archive in self.distribution.archives]
         index = repeated(archives)
         if index is not None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number")
+    return value
+
+
+FirstFormat = Annotated[Literal[1], BeforeValidator(_no_boolean)]
+"""The mark of a file's format. (Python takes True for 1, and so does a Literal.)"""
 
 
 class Inconsistent(ValueError):  # noqa: N818  it says what is wrong, as Refused and Problems do

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, StringConstraints, model_validator
 
 from vmkeeper.model.appliance import PackageName, plain_parts
-from vmkeeper.model.base import Document, Inconsistent, repeated
+from vmkeeper.model.base import Document, FirstFormat, Inconsistent, repeated
 from vmkeeper.values import Name, Sha256, Size, Time
 
 
@@ -44,7 +44,7 @@ class LockedArchive(Document):
 class PackagesLock(Document):
     """The packages of one appliance beyond its parent's."""
 
-    version: Literal[1] = 1
+    version: FirstFormat = 1
     """The format of this file."""
     inputs: Sha256
     """Digest of what was asked for (archives, packages, the parent's lock); `check` refuses a lock that lags behind."""

@@ -72,9 +72,9 @@ class Head:
 
 def release_version(head: Head, previous: Version | None) -> Version:
     """`YEAR.MONTH.DAY.HEIGHT` of a commit, never below the previous release's date: only the commit decides it."""
-    date = (head.time.year, head.time.month, head.time.day)
+    date: tuple[int, ...] = (head.time.year, head.time.month, head.time.day)
     if previous is not None:
-        date = max(date, tuple(previous.numbers[:3]))  # type: ignore[type-var]
+        date = max(date, previous.numbers[:3])
     return Version(".".join(str(number) for number in (*date, head.height)))
 
 

@@ -193,3 +193,17 @@ def _still_good(image: CloudImage, standings: Standings, offered: Mapping[tuple[
 
 def _is(file: ImageFile, spec: ImageSpec) -> bool:
     return (file.format, file.size, file.sha512) == (spec.format, spec.size, spec.sha512)
+
+
+def runnable(images: Iterable[CloudImage], lists: Iterable[Subscribed], standings: Standings, *, owner: str, now: datetime) -> tuple[CloudImage, ...]:
+    """The images from which a machine may be started now: there, usable, from a subscribed list in date, and allowed."""
+    in_date = {found.uuid for found in lists if not found.expired(now)}
+    return tuple(
+        image
+        for image in images
+        if image.owner == owner
+        and image.state == "active"
+        and image.spec is not None
+        and image.spec.list in in_date
+        and isinstance(image_standing(image.spec, standings, now), Allowed)
+    )

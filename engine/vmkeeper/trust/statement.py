@@ -6,16 +6,17 @@ Form: in-toto Attestation Framework, Statement v1.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from vmkeeper.errors import Refused
+from vmkeeper.documents.json_guard import read_json
+from vmkeeper.errors import Problems, Refused
 from vmkeeper.model.appliance import Format
 from vmkeeper.model.base import Document
+from vmkeeper.trust.tagobject import MAXIMUM
 from vmkeeper.values import CommitId, Name, Sha256, Sha512, Time, Uuid, Version, canonical_json
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -176,18 +177,7 @@ def parse(data: bytes) -> Statement:
 
 
 def _json(data: bytes) -> Any:
-    """JSON without repeated keys, NaN or floats (rule R22)."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(items)
-        if len(made) != len(items):
-            raise ValueError("a key is there twice")
-        return made
-
-    def number(text: str) -> Any:
-        raise ValueError(f"{text} is not a whole number")
-
     try:
-        return json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=number, parse_float=number)
-    except (ValueError, RecursionError) as error:
-        raise Refused("R22", "the message is not JSON that has one reading", why=str(error)) from None
+        return read_json(data, "", limit=MAXIMUM)
+    except Problems as error:
+        raise Refused("R22", "the message is not JSON that has one reading", why=str(error.problems[0])) from None

@@ -96,6 +96,7 @@ def refresh(request: LockRequest, store: Store, cache: Path, progress: Progress)
     """
     keyrings = {name: sha256_hex(data) for name, data in request.keyrings.items()}
     archives = canonical_json([request.architecture, [archive.model_dump(mode="json") for archive in request.archives], keyrings])
+    cache = cache.resolve()
     folder = cache / "apt" / sha256_hex(archives)[:32]
     with locked(cache / "apt" / f"{folder.name}.lock", waiting=lambda: progress.step(request.appliance, "waiting for another refresh")):
         apt = Apt(folder, request.architecture, request.archives, request.keyrings)

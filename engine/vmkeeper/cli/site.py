@@ -1,0 +1,213 @@
+"""Commands for a site's administrator: site init, site plan, reconcile, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmkeeper.cli.session import CHANGES, HERE, DetailedExitCode, Directory, Output, OutputOption, Session, show_error
+from vmkeeper.execute.walk import Done, Failed, Outcome
+from vmkeeper.values import Size, format_time
+
+if TYPE_CHECKING:
+    from vmkeeper.execute.site import Reconciled
+    from vmkeeper.plan.site import SitePlan
+
+commands = typer.Typer(no_args_is_help=True, help="Set up a site and see what a run at it would do.")
+
+SiteName = Annotated[str, typer.Argument(help="A site: sites/NAME.yaml.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="The site's own folder. Default: VMKEEPER_SITE_HOME, or sites/NAME in your data folder.", show_default=False),
+]
+ForceOption = Annotated[bool, typer.Option("--force-retire", help="Retire more images than the site's limit allows.")]
+
+
+@commands.command("init")
+def init(
+    name: SiteName,
+    ca: Annotated[list[Path], typer.Option("--ca", help="A CA certificate (PEM) that list signers' certificates must lead to.")],
+    home: HomeOption = None,
+    signer: Annotated[
+        Path | None, typer.Option("--signer", help="The certificate of the lists' signer; default: fetch the lists.", show_default=False)
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="A host that may be fetched from although its address is not public.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before pinning.")] = False,
+    directory: Directory = HERE,
+) -> int:
+    """Pin whom the site trusts: the repository, its endorsers with their keys, and who signs its image lists."""
+    from tempfile import TemporaryDirectory
+
+    from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.pinning import candidate_pins, pin
+    from vmkeeper.trust.pins import fingerprints
+
+    session = Session(directory)
+    place = SiteHome.of(name, home)
+    with TemporaryDirectory(prefix="vmkeeper-ca-") as folder:
+        for number, file in enumerate(ca):
+            (Path(folder) / f"{number}.pem").write_bytes(file.read_bytes())
+        pins = candidate_pins(session.repository, name, Path(folder), session.now, signer=signer, allowed_hosts=allow or ())
+    session.say(fingerprints(pins))
+    if place.pinned() and place.pins() == pins and {path.read_bytes() for path in ca} <= {path.read_bytes() for path in place.certificates()}:
+        session.say(f"All this is pinned already in {place.folder}.")
+        return 0
+    if not yes:
+        typer.confirm("Compare this with what its owners told you by another way. Pin it?", abort=True)
+    pin(place, pins, tuple(ca))
+    session.say(f"Pinned in {place.folder}. Next: vmkeeper reconcile {name}{f' --home {home}' if home else ''}")
+    return 0
+
+
+@commands.command("plan")
+def plan(
+    name: SiteName,
+    home: HomeOption = None,
+    force_retire: ForceOption = False,
+    directory: Directory = HERE,
+    output: OutputOption = Output.text,
+    detailed_exitcode: DetailedExitCode = False,
+) -> int:
+    """Show what a run at the site would do now. Changes nothing."""
+    from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.observe import look
+    from vmkeeper.execute.site import plan_view
+    from vmkeeper.plan.render import as_json, as_markdown, as_text
+
+    session = Session(directory)
+    view = look(session.repository, SiteHome.of(name, home), name, session.now, progress=session.progress())
+    made = plan_view(view, session.now, force_retire=force_retire)
+    if output is Output.json:
+        session.json({**as_json(made.plan), "notes": _notes(made)})
+    elif output is Output.markdown:
+        session.out.file.write(as_markdown(made.plan))
+    else:
+        session.say(as_text(made.plan, title=f"At {name}, for {made.plan.head[:12]}:\n"))
+        _say_notes(session, made)
+    return CHANGES if detailed_exitcode and made.plan else 0
+
+
+def reconcile(
+    name: SiteName,
+    home: HomeOption = None,
+    force_retire: ForceOption = False,
+    directory: Directory = HERE,
+    output: OutputOption = Output.text,
+) -> int:
+    """Bring a site's images to what is endorsed, approved and in date. Run again, it does nothing."""
+    from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.site import reconcile as run
+
+    session = Session(directory)
+    done = run(session.repository, SiteHome.of(name, home), name, lambda: session.now, force_retire=force_retire, progress=session.progress())
+    if output is Output.json:
+        session.json(_as_json(done))
+        return _status(done)
+    session.report(done.outcomes)
+    _say_notes(session, done.made)
+    if not done.outcomes and not done.made.refusal:
+        active = sum(image.owner == done.view.cloud.owner and image.state == "active" for image in done.view.images)
+        session.say(f"Nothing to do: the site has {active} usable image{'' if active == 1 else 's'}, as it should.")
+    return _status(done)
+
+
+def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE, output: OutputOption = Output.text) -> int:
+    """Show the images and machines that a site has, and the newest lists it has seen. Fetches nothing."""
+    from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.observe import site_cloud
+
+    session = Session(directory)
+    place = SiteHome.of(name, home)
+    cloud, memory, pins = site_cloud(session.repository, place, name), place.memory(), place.pins()
+    images = [image for image in cloud.images() if image.owner == cloud.owner and image.spec]
+    machines = [machine for machine in cloud.machines() if machine.owner == cloud.owner]
+    lists = [(pin.name, memory.lists.get(pin.uuid)) for pin in pins.image_lists]
+    if output is Output.json:
+        session.json(
+            {
+                "version": 1,
+                "lists": [{"name": n, **(seen.model_dump(mode="json") if seen else {})} for n, seen in lists],
+                "images": [
+                    {"id": i.id, "state": i.state, "in_use": i.in_use, "hidden_since": format_time(i.hidden_since) if i.hidden_since else None}
+                    | (i.spec.model_dump(mode="json") if i.spec else {})
+                    for i in images
+                ],
+                "machines": [{"name": m.name, "state": m.state, "cluster": m.cluster, "service": m.service, "image": m.image} for m in machines],
+            }
+        )
+        return 0
+    for list_name, seen in lists:
+        session.say(f"list {list_name}: " + (f"version {seen.version}, until {format_time(seen.expires)}" if seen else "not seen yet"))
+    for image in images:
+        if image.spec:
+            since = f" since {format_time(image.hidden_since)}" if image.hidden_since else ""
+            state = f"{image.state}{since}{', in use' if image.in_use else ''}, until {format_time(image.spec.expires)}"
+            session.say(f"image {image.spec.appliance} {image.spec.version} ({image.spec.format}, {Size(image.spec.size).human}): {state}")
+    for machine in machines:
+        session.say(f"machine {machine.name}: {machine.state}")
+    if not images:
+        session.say(f"no images yet; bring them with: vmkeeper reconcile {name}")
+    return 0
+
+
+def why_at_site(session: Session, appliance: str, site: str, home: Path | None) -> int:
+    """Say for each version of an appliance whether the site may run it, by which rule not, and the nearest that it may."""
+    from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.observe import look
+
+    view = look(session.repository, SiteHome.of(site, home), site, session.now)
+    decisions = [decision for decision in view.decisions if decision.appliance == appliance]
+    here = {str(i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec and i.spec.appliance == appliance}
+    for found in view.lists:
+        if not hasattr(found.state, "offers"):
+            session.say(f"The list {found.name} cannot be used: {found.state.why}")
+    for decision in decisions:
+        state = f" It is {here[str(decision.version)]} there." if str(decision.version) in here else " It is not there."
+        session.say(f"{appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {site}.{state}")
+        for verdict in decision.endorsements:
+            session.say(f"  endorsed by {verdict.statement.endorser} with {verdict.signed_by.key} ({verdict.tag})")
+        for refusal in decision.refusals:
+            session.say(f"  {refusal}")
+            if refusal.hint:
+                session.say(f"    → {refusal.hint}")
+        if decision.nearest:
+            session.say(f"  nearest version that may: {decision.nearest}")
+    if not decisions:
+        session.say(f"No list that {site} subscribes to offers {appliance}, and nobody endorsed it.")
+    return 0
+
+
+def _status(done: Reconciled) -> int:
+    from vmkeeper.plan.wanted import Unusable
+
+    failed = any(not isinstance(outcome, Done) for outcome in done.outcomes)
+    return 1 if failed or done.made.refusal or any(isinstance(found.state, Unusable) for found in done.view.lists) else 0
+
+
+def _say_notes(session: Session, made: SitePlan) -> None:
+    for note in made.notes:
+        session.say(f"note     {note.subject}: {note.why}")
+    if made.refusal:
+        show_error(session.err, made.refusal)
+
+
+def _notes(made: SitePlan) -> list[dict[str, str]]:
+    refused = [{"subject": "retire limit", "why": str(made.refusal)}] if made.refusal else []
+    return [{"subject": note.subject, "why": note.why} for note in made.notes] + refused
+
+
+def _as_json(done: Reconciled) -> dict[str, object]:
+    from vmkeeper.plan.render import as_json
+
+    return {**as_json(done.made.plan), "outcomes": [_outcome(outcome) for outcome in done.outcomes], "notes": _notes(done.made)}
+
+
+def _outcome(outcome: Outcome) -> dict[str, str]:
+    said = {"id": outcome.action.id, "outcome": type(outcome).__name__.lower()}
+    if isinstance(outcome, Done):
+        return {**said, "text": outcome.text}
+    return {**said, "text": str(outcome.error) if isinstance(outcome, Failed) else f"needs {outcome.by}"}

@@ -1,0 +1,212 @@
+"""What is there at a site's next look: the followed repository, its tags, the image lists, and what the cloud holds.
+
+Nothing is believed before it is verified, and what was verified is remembered before anything is done about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from vmkeeper.catalogue.catalogue import Catalogue
+from vmkeeper.clouds import connect as connect_cloud
+from vmkeeper.clouds.interface import Cloud, CloudImage
+from vmkeeper.errors import Refused, UserError, VmkeeperError
+from vmkeeper.execute.home import SiteHome
+from vmkeeper.execute.listing import LIMIT, list_url, read_url, verified_list
+from vmkeeper.execute.verification import PREFIXES, judge
+from vmkeeper.lists.hepix import HepixList
+from vmkeeper.model.site import Site, Subscription
+from vmkeeper.plan.offers import offers_of, standing_of
+from vmkeeper.plan.wanted import Current, NotAllowed, Note, Standing, Subscribed, Unusable
+from vmkeeper.progress import Progress, Silent
+from vmkeeper.repository.tags import raw_tags, root_commit
+from vmkeeper.repository.tree import Repository
+from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.memory import Memory, at, with_tags
+from vmkeeper.trust.pins import PinnedEndorsers, PinnedImageList, Pins
+from vmkeeper.trust.verify import Accepted, Verdict
+from vmkeeper.values import Version, sha512_hex
+
+Fetch = Callable[[str], bytes]
+"""Brings a signed list by its URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a site's plan is made from, and the memory to keep once it is accepted."""
+
+    name: str
+    head: str
+    site: Site
+    lists: tuple[Subscribed, ...]
+    standings: Mapping[tuple[str, str, Version], Standing]
+    decisions: tuple[Decision, ...]
+    notes: tuple[Note, ...]
+    memory: Memory
+    cloud: Cloud
+    images: tuple[CloudImage, ...]
+
+
+@dataclass(slots=True)
+class _Looking:
+    """What one look needs at every step."""
+
+    catalogue: Catalogue
+    pins: Pins
+    home: SiteHome
+    now: datetime
+    fetch: Fetch
+    progress: Progress
+    head: str
+    site: Site
+    judged: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
+
+
+def mainline_head(repository: Repository) -> str:
+    """The head of the followed branch: `main`, unless git's configuration vmkeeper.mainline names another."""
+    return repository.resolve(f"refs/heads/{repository.config('vmkeeper.mainline') or 'main'}")
+
+
+def site_cloud(repository: Repository, home: SiteHome, name: str) -> Cloud:
+    """The cloud of a site as its document at the followed branch describes it."""
+    return connect_cloud(site_document(Catalogue.at(repository, mainline_head(repository)), name).platform, site=name, folder=home.cloud)
+
+
+def site_document(catalogue: Catalogue, name: str) -> Site:
+    """sites/NAME.yaml; raises UserError where there is none, Problems where it is wrong."""
+    site = catalogue.site(name)
+    if site is None:
+        raise UserError(f"there is no site {name} in this repository", hint=f"sites are {', '.join(catalogue.names('sites')) or 'not there yet'}")
+    return site
+
+
+def look(
+    repository: Repository,
+    home: SiteHome,
+    name: str,
+    now: datetime,
+    *,
+    connect: Callable[[Site], Cloud] | None = None,
+    fetch: Fetch | None = None,
+    progress: Progress | None = None,
+) -> View:
+    """See what the followed repository, its lists and the cloud say at a time. `connect` gives the site's cloud.
+
+    A list that cannot be had or trusted is reported in the view and stops nothing else. Raises Refused where the
+    repository (R1), the clock (R13) or a known tag (R8) cannot be trusted: then nothing can be concluded.
+    """
+    pins, head = home.pins(), mainline_head(repository)
+    memory = at(home.memory(), now, pins.clock_skew)
+    root = root_commit(repository, head)
+    if root != pins.repository:
+        hint = "name the repository that the site pinned, with -C"
+        raise Refused("R1", "this is another repository than the site pinned", why=f"root commit {root}, pinned {pins.repository}", hint=hint)
+    catalogue = Catalogue.at(repository, head)
+    site = site_document(catalogue, name)
+    cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
+    images = cloud.images()
+    looking = _Looking(catalogue, pins, home, now, fetch or (lambda url: _fetch(url, pins)), progress or Silent(), head, site)
+    memory = _tags(looking, repository, memory)
+    lists: list[Subscribed] = []
+    standings: dict[tuple[str, str, Version], Standing] = {}
+    decisions: list[Decision] = []
+    notes: list[Note] = []
+    for subscription in site.subscribe:
+        pin = pins.image_list(subscription.list)
+        if pin is None:
+            why = "the site has not pinned this list"
+            lists.append(Subscribed(subscription.list, "", Unusable(f"{why}; pin it with: vmkeeper site init {name}")))
+            continue
+        state, memory = _list(looking, subscription, pin, memory)
+        uuids = _names(looking, pin)
+        if isinstance(state, HepixList):
+            offers, odd = offers_of(state, subscription, uuids)
+            notes += odd
+            lists.append(Subscribed(pin.name, pin.uuid, Current(state.expires, offers)))
+        else:
+            lists.append(Subscribed(pin.name, pin.uuid, state))
+            offers = ()
+        specs = [offer.spec for offer in offers] + [i.spec for i in images if i.spec and i.owner == cloud.owner and i.spec.list == pin.uuid]
+        called = {spec.uuid: uuids.get(spec.uuid, spec.appliance) for spec in specs}
+        made = decide(
+            looking.judged[pin.endorsers],
+            pinned=_pinned(pins, pin),
+            approve=site.approve,
+            block=site.block,
+            releases=sorted({(called[spec.uuid], spec.version) for spec in specs}),
+        )
+        decisions += made
+        standings |= _standings(looking, pin, made, uuids, {name: uuid for uuid, name in called.items()})
+    return View(name, head, site, tuple(lists), standings, tuple(decisions), tuple(notes), memory, cloud, images)
+
+
+def _standings(
+    looking: _Looking, pin: PinnedImageList, decisions: tuple[Decision, ...], names: Mapping[str, str], others: Mapping[str, str]
+) -> dict[tuple[str, str, Version], Standing]:
+    """Standings by UUID. A UUID belongs to the one appliance that `names` gives it; `others` (name → UUID) are from images and offers."""
+    pinned, verdicts = _pinned(looking.pins, pin), looking.judged[pin.endorsers]
+    known = {**others, **{name: uuid for uuid, name in names.items()}}
+    made: dict[tuple[str, str, Version], Standing] = {}
+    for decision in decisions:
+        standing = standing_of(decision, looking.site, pinned, verdicts)
+        uuid = decision.statement.uuid if decision.accepted else known.get(decision.appliance, "")
+        if decision.accepted and names.get(uuid) != decision.appliance:
+            standing = NotAllowed("unendorsed", f"the UUID {uuid} belongs to {names.get(uuid)}, not to {decision.appliance} [R14]")
+            uuid = known.get(decision.appliance, "")
+        made[pin.uuid, uuid, decision.version] = standing
+    return made
+
+
+def _tags(looking: _Looking, repository: Repository, memory: Memory) -> Memory:
+    """Judge all tags under each endorser list that counts, and remember what was accepted (R8)."""
+    present = {name: sha512_hex(raw) for name, raw in raw_tags(repository, *PREFIXES).items() if raw is not None}
+    accepted: dict[str, str] = {}
+    for pin in looking.pins.image_lists:
+        if pin.endorsers not in looking.judged:
+            looking.progress.step(pin.endorsers, f"verifying {len(present)} signed tags")
+            pinned = _pinned(looking.pins, pin)
+            verdicts = judge(repository, looking.head, looking.pins.repository, pinned, looking.now, looking.pins.clock_skew)
+            looking.judged[pin.endorsers] = verdicts
+            accepted |= {verdict.tag: verdict.sha512 for verdict in verdicts if isinstance(verdict, Accepted)}
+    return with_tags(memory, accepted, present)
+
+
+def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList, memory: Memory) -> tuple[HepixList | Unusable, Memory]:
+    """One list, or why there is none."""
+    last = memory.lists.get(pin.uuid)
+    try:
+        document = looking.catalogue.image_list(subscription.list)
+        if document is None:
+            raise UserError(f"there is no imagelists/{subscription.list}.yaml at commit {looking.head[:12]}")
+        url = list_url(document.url, subscription.list)
+        looking.progress.step(subscription.list, f"fetching {url}")
+        return verified_list(looking.fetch(url), pin, looking.home.ca, memory, looking.now, looking.pins.clock_skew)
+    except VmkeeperError as error:
+        return Unusable(str(error), last.expires if last else None), memory
+
+
+def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:
+    """Appliance UUID → name: as the list's own document says, and as accepted statements say of others."""
+    said = [verdict.statement for verdict in looking.judged[pin.endorsers] if isinstance(verdict, Accepted)]
+    names = {statement.uuid: statement.appliance for statement in said}
+    try:
+        document = looking.catalogue.image_list(pin.name)
+        for listed in document.appliances if document else ():
+            appliance = looking.catalogue.appliance(listed.appliance)
+            if appliance is not None:
+                names[appliance.uuid] = listed.appliance
+    except VmkeeperError:
+        pass  # the documents' errors are `check`'s to tell; what is endorsed has its name from the statement
+    return names
+
+
+def _pinned(pins: Pins, pin: PinnedImageList) -> PinnedEndorsers:
+    found = pins.endorser_list(pin.endorsers)
+    assert found is not None  # the pins' own rule
+    return found
+
+
+def _fetch(url: str, pins: Pins) -> bytes:
+    return read_url(url, limit=LIMIT, allow=pins.fetch.allowed_hosts)

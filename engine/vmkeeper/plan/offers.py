@@ -1,0 +1,101 @@
+"""From what lists and tags say to what a site's plan is made of: offers and standings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast, get_args
+
+from pydantic import ValidationError
+
+from vmkeeper.clouds.interface import ImageSpec
+from vmkeeper.lists.hepix import HepixImage, HepixList
+from vmkeeper.model.appliance import Architecture, Format
+from vmkeeper.model.release import ImageFile
+from vmkeeper.model.site import Site, Subscription
+from vmkeeper.plan.wanted import Allowed, Ground, NotAllowed, Note, Offer, Standing
+from vmkeeper.trust.approval import Decision
+from vmkeeper.trust.pins import PinnedEndorsers, matches
+from vmkeeper.trust.statement import Endorsement, Withdrawal
+from vmkeeper.trust.verify import Accepted, Verdict
+from vmkeeper.values import Size, Version
+
+_FORMATS: Mapping[str, str] = {name: name for name in get_args(Format)} | {"vhdx": "", "img": "raw"}
+_PROPERTIES = {
+    "title": "title",
+    "mpuri": "ad:mpuri",
+    "group": "ad:group",
+    "os": "sl:os",
+    "osname": "sl:osname",
+    "osversion": "sl:osversion",
+    "arch": "sl:arch",
+}
+"""Attribute of a list's image → property of the cloud's image."""
+
+
+def offers_of(source: HepixList, subscription: Subscription, names: Mapping[str, str]) -> tuple[tuple[Offer, ...], tuple[Note, ...]]:
+    """The entries of a list that the site subscribes to, and a note for each that cannot be taken.
+
+    names: appliance UUID → name. An entry whose appliance has no known name is called by its UUID.
+    """
+    offers: list[Offer] = []
+    notes: list[Note] = []
+    for image in source.images:
+        name = names.get(image.uuid, image.uuid)
+        if any(matches(pattern, name) for pattern in subscription.appliances):
+            try:
+                offers.append(_offer(source, image, name))
+            except ValidationError as error:
+                notes.append(Note(f"{name} {image.version}", f"the list's entry cannot be taken: {error.errors()[0]['msg']}"))
+            except ValueError as error:
+                notes.append(Note(f"{name} {image.version}", f"the list's entry cannot be taken: {error}"))
+    return tuple(offers), tuple(notes)
+
+
+def _offer(source: HepixList, image: HepixImage, name: str) -> Offer:
+    form = _FORMATS.get((image.format or "").lower(), "")
+    if not form:
+        raise ValueError(f"its format is {image.format or 'not said'}")
+    version = Version(image.version)
+    spec = ImageSpec(
+        name=f"{name}-{version}",
+        appliance=name,
+        uuid=image.uuid,
+        version=version,
+        architecture=cast(Architecture, image.arch if image.arch in get_args(Architecture) else "x86_64"),
+        format=cast(Format, form),
+        size=image.size,
+        virtual_size=Size(0),
+        sha512=image.sha512,
+        list=source.uuid,
+        expires=image.expires or source.expires,
+        properties={name: text for attribute, name in _PROPERTIES.items() if (text := getattr(image, attribute))},
+    )
+    return Offer(spec, image.uri)
+
+
+def standing_of(decision: Decision, site: Site, pinned: PinnedEndorsers, verdicts: Iterable[Verdict]) -> Standing:
+    """What a decision about one version (rule R20) means for its image."""
+    if not decision.accepted:
+        why = "; ".join(f"{refusal.why} ({refusal.evidence})" if refusal.evidence else refusal.why for refusal in decision.refusals)
+        return NotAllowed(_ground(decision, site, verdicts), why)
+    said = [cast(Endorsement, one.statement) for one in decision.endorsements]
+    ends = sorted((one.expires for one in said), reverse=True)
+    files = tuple(
+        ImageFile(format=file.format, size=Size(file.size), virtual_size=Size(file.virtual_size), sha512=file.sha512)
+        for file in decision.statement.files
+    )
+    return Allowed(files, ends[pinned.quorum - 1])
+
+
+def _ground(decision: Decision, site: Site, verdicts: Iterable[Verdict]) -> Ground:
+    """The gravest of the reasons against a version; it decides only whether the retire limit holds."""
+    name, version = decision.appliance, decision.version
+    for verdict in verdicts:
+        match verdict:
+            case Accepted(statement=Withdrawal() as said) if said.appliance == name and Version(said.version) == version:
+                return "withdrawn"
+    if any(matches(one.appliance, name) and version in one.version for one in site.block):
+        return "blocked"
+    if any(refusal.rule == "R13" for refusal in decision.refusals):
+        return "expired"
+    return "unapproved" if decision.endorsements else "unendorsed"

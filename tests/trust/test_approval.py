@@ -1,0 +1,228 @@
+"""R20: endorsed ∧ approved ∧ not blocked ∧ not withdrawn ∧ not expired, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.trust import APPLIANCE, ISSUED, NOW, SecurityKey, Signer, World, person, pinned, release
+from vmkeeper.model.site import Approval, Block
+from vmkeeper.trust.approval import Decision, by_appliance, decide
+from vmkeeper.trust.keys.interface import PinnedOpenPGPKey, SignedBy
+from vmkeeper.trust.pins import PinnedEndorsers
+from vmkeeper.trust.verify import verify
+from vmkeeper.values import Version
+
+ALL = (Approval(appliance="*"),)
+
+
+class NoOpenPGP:
+    """Only SSH keys are used here."""
+
+    def verify(self, key: PinnedOpenPGPKey, signed: bytes, signature: str, now: Any) -> SignedBy:
+        raise AssertionError("not asked")
+
+
+@pytest.fixture(scope="module")
+def alice() -> Signer:
+    return SecurityKey().plain_signer()
+
+
+@pytest.fixture(scope="module")
+def bob() -> Signer:
+    return SecurityKey().plain_signer()
+
+
+def decisions(
+    world: World,
+    people: PinnedEndorsers,
+    approve: Iterable[Approval] = ALL,
+    block: Iterable[Block] = (),
+    releases: Iterable[tuple[str, Version]] = (),
+) -> dict[str, Decision]:
+    verdicts = verify(world.tags, world.context(people, NoOpenPGP()))
+    found = decide(verdicts, pinned=people, approve=tuple(approve), block=tuple(block), releases=releases)
+    return {str(decision.version): decision for decision in found}
+
+
+def whys(decision: Decision) -> str:
+    return "; ".join(str(refusal) for refusal in decision.refusals)
+
+
+TABLE = list(itertools.product([True, False], repeat=5))
+
+
+@pytest.mark.parametrize(("endorsed", "approved", "blocked", "withdrawn", "expired"), TABLE)
+def test_r20_the_whole_truth_table(alice: Signer, bob: Signer, endorsed: bool, approved: bool, blocked: bool, withdrawn: bool, expired: bool) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    if endorsed:
+        dates = {"issued": ISSUED - timedelta(days=30), "not_before": ISSUED - timedelta(days=30), "expires": ISSUED} if expired else {}
+        world.endorse(alice, commit, **dates)
+    if withdrawn:
+        world.withdraw(bob, commit, "bob")
+    people = pinned(person("alice", alice), person("bob", bob))
+    decision = decisions(
+        world,
+        people,
+        approve=ALL if approved else (),
+        block=[Block(appliance=APPLIANCE, reason="not here")] if blocked else (),
+        releases=[(APPLIANCE, Version("1"))],
+    )["1"]
+    assert decision.accepted == (endorsed and approved and not blocked and not withdrawn and not (endorsed and expired))
+    text = whys(decision)
+    assert ("endorsers of examples endorse it" in text) == (not endorsed or expired)
+    assert ("does not approve" in text) == (not approved)
+    assert ("the site blocks" in text) == blocked
+    assert ("has withdrawn it" in text) == withdrawn
+    assert ("has expired" in text) == (endorsed and expired)
+    assert all(refusal.rule in ("R20", "R13") for refusal in decision.refusals)
+    assert decision.as_json()["accepted"] == decision.accepted
+
+
+def test_r20_an_endorser_may_endorse_again_after_withdrawing(alice: Signer) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    people = pinned(person("alice", alice))
+    for step, accepted in (("endorse", True), ("withdraw", False), ("endorse", True), ("withdraw", False)):
+        getattr(world, step)(alice, commit)
+        assert decisions(world, people)["1"].accepted == accepted
+
+
+def test_r20_an_old_endorsement_put_back_after_a_withdrawal_does_not_count(alice: Signer) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    for _ in range(3):
+        world.endorse(alice, commit)
+    world.withdraw(alice, commit)
+    assert not decisions(world, pinned(person("alice", alice)))["1"].accepted
+
+
+def test_r20_a_withdrawal_by_somebody_out_of_scope_or_off_the_list_does_not_count(alice: Signer, bob: Signer) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    world.endorse(alice, commit)
+    world.withdraw(bob, commit, "bob")
+    for people in (
+        pinned(person("alice", alice)),
+        pinned(person("alice", alice), person("bob", bob, scope={"appliances": ["slurm-*"]})),
+        pinned(person("alice", alice), person("bob", SecurityKey().plain_signer())),
+    ):
+        assert decisions(world, people)["1"].accepted
+
+
+def test_r20_a_quorum_takes_several_endorsers(alice: Signer, bob: Signer) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    people = pinned(person("alice", alice), person("bob", bob), quorum=2)
+    world.endorse(alice, commit)
+    world.endorse(alice, commit)
+    decision = decisions(world, people)["1"]
+    assert not decision.accepted
+    assert "1 of 2" in whys(decision)
+    world.endorse(bob, commit, "bob")
+    decision = decisions(world, people)["1"]
+    assert decision.accepted
+    assert [one.statement.endorser for one in decision.endorsements] == ["alice", "bob"]
+
+
+def test_r20_a_quorum_must_agree_on_the_bytes(alice: Signer, bob: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")))
+    world.endorse(bob, world.commit(release("1", recipe="9" * 64)), "bob")
+    decision = decisions(world, pinned(person("alice", alice), person("bob", bob), quorum=2))["1"]
+    assert "1 of 2" in whys(decision)
+
+
+def test_r14_two_different_images_of_one_version_are_both_refused(alice: Signer, bob: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")))
+    world.endorse(bob, world.commit(release("1", recipe="9" * 64)), "bob")
+    decision = decisions(world, pinned(person("alice", alice), person("bob", bob)))["1"]
+    assert {refusal.rule for refusal in decision.refusals} == {"R14"}
+
+
+def test_r14_versions_that_differ_in_writing_only_are_one_version(alice: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1.0")))
+    commit = world.commit(release("1"))
+    world.endorse(alice, commit)
+    people = pinned(person("alice", alice))
+    assert len(decisions(world, people)) == 1
+    world.withdraw(alice, commit)
+    assert not next(iter(decisions(world, people).values())).accepted
+
+
+@pytest.mark.parametrize(
+    ("approval", "accepted"),
+    [
+        ({"appliance": "*"}, True),
+        ({"appliance": "debian-*"}, True),
+        ({"appliance": APPLIANCE, "version": ">=1, <2"}, True),
+        ({"appliance": APPLIANCE, "endorser": "alice"}, True),
+        ({"appliance": "debian"}, False),
+        ({"appliance": APPLIANCE, "version": ">=2"}, False),
+        ({"appliance": APPLIANCE, "endorser": "bob"}, False),
+        ({"appliance": "slurm-*", "version": "*"}, False),
+    ],
+)
+def test_r20_every_field_of_an_approval_has_to_match(alice: Signer, approval: dict[str, Any], accepted: bool) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")))
+    assert decisions(world, pinned(person("alice", alice)), [Approval(**approval)])["1"].accepted == accepted
+
+
+@pytest.mark.parametrize(("block", "accepted"), [("==1", False), ("*", False), (">=2", True)])
+def test_r20_a_block_goes_before_everything(alice: Signer, block: str, accepted: bool) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")))
+    blocks = [Block(appliance="debian-*", version=block, reason="a hole")]
+    assert decisions(world, pinned(person("alice", alice)), block=blocks)["1"].accepted == accepted
+
+
+@pytest.mark.parametrize(("blocked", "asked", "nearest"), [("==3", "3", "4"), (">=3", "4", "2"), ("==1", "1", "2"), ("*", "2", None)])
+def test_the_nearest_version_that_may_run_is_named(alice: Signer, blocked: str, asked: str, nearest: str | None) -> None:
+    world = World()
+    for version in ("1", "2", "3", "4"):
+        world.endorse(alice, world.commit(release(version)))
+    found = decisions(world, pinned(person("alice", alice)), block=[Block(appliance="*", version=blocked, reason="no")])
+    assert (str(found[asked].nearest) if found[asked].nearest else None) == nearest
+
+
+def test_decisions_are_sorted_and_grouped_by_appliance(alice: Signer) -> None:
+    world = World()
+    for version in ("10", "9", "2"):
+        world.endorse(alice, world.commit(release(version)))
+    people = pinned(person("alice", alice))
+    verdicts = verify(world.tags, world.context(people, NoOpenPGP()))
+    found = decide(verdicts, pinned=people, approve=ALL, block=(), releases=[("zebra", Version("1"))])
+    assert [(one.appliance, str(one.version)) for one in found] == [(APPLIANCE, "2"), (APPLIANCE, "9"), (APPLIANCE, "10"), ("zebra", "1")]
+    assert list(by_appliance(found)) == [APPLIANCE, "zebra"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.sampled_from(["endorse", "withdraw"]), st.sampled_from(["1", "2"])), max_size=8))
+def test_whoever_spoke_last_against_a_version_stops_it(steps: list[tuple[str, str, str]]) -> None:
+    signers = {name: SecurityKey().plain_signer() for name in ("alice", "bob")}
+    world = World()
+    commits = {version: world.commit(release(version)) for version in ("1", "2")}
+    last: dict[tuple[str, str], str] = {}
+    for name, action, version in steps:
+        getattr(world, action)(signers[name], commits[version], name)
+        last[name, version] = action
+    found = decisions(world, pinned(*(person(name, signer) for name, signer in signers.items())))
+    for version in ("1", "2"):
+        words = [last.get((name, version)) for name in signers]
+        expected = "endorse" in words and "withdraw" not in words
+        assert (version in found and found[version].accepted) == expected
+
+
+def test_what_is_expired_says_so_and_when(alice: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")), expires=NOW)
+    assert "the endorsement has expired (2026-06-01T12:00:00Z)" in whys(decisions(world, pinned(person("alice", alice)))["1"])
