@@ -297,11 +297,7 @@ KILLED = """
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = function(*args, **kwargs)
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return function(*args, **kwargs)
         return wrapped
 
     effects = [(m, name) for name in ("make_overlay", "write_seed", "write_file", "detach", "sync_folder")]
@@ -316,7 +312,7 @@ KILLED = """
 
 
 def test_killed_between_any_two_steps_the_next_command_goes_on(place: Path) -> None:
-    """Create, start and remove are killed before and after each effect; what is left is a whole machine or leftovers that go."""
+    """Create, start and remove are killed before each effect; what is left is a whole machine or leftovers that go."""
     base = tinyvm.disk(place.parent / "base.raw")
     seen = set()
     for step in range(1, 200):

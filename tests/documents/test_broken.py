@@ -19,11 +19,11 @@ JARGON = re.compile(r"pydantic|Input should|Value error|valid (string|integer|di
 
 
 def cases() -> list[Any]:
-    found = []
-    for file in sorted(FOLDER.glob("*.yaml")):
-        for case in YAML(typ="safe").load(file.read_bytes()):
-            found.append(pytest.param(file.stem, case, id=f"{file.stem}: {case['case']}"))
-    return found
+    return [
+        pytest.param(file.stem, case, id=f"{file.stem}: {case['case']}")
+        for file in sorted(FOLDER.glob("*.yaml"))
+        for case in YAML(typ="safe").load(file.read_bytes())
+    ]
 
 
 CASES = cases()

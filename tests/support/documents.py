@@ -54,7 +54,9 @@ def _value(shape: Shape) -> st.SearchStrategy[Any]:
         case "model":
             return document(shape.model)
         case _:
-            return st.recursive(st.none() | st.booleans() | st.integers(-(10**17), 10**17) | TEXT, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+            return st.recursive(
+                st.none() | st.booleans() | st.integers(-(10**17), 10**17) | TEXT, lambda inner: st.lists(inner, max_size=2), max_leaves=4
+            )
 
 
 @cache

@@ -62,8 +62,8 @@ def image_list(*images: HepixImage, **changes: Any) -> HepixList:
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FILLED = TEXTS.filter(str.strip)
-TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2499, 12, 31)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC))
-RAM = st.integers(0, 1 << 20).map(lambda mib: Size(mib << 20))
+TIMES = st.integers(0, 16_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+RAM = st.integers(0, 1 << 22).map(lambda mib: Size(mib << 20))
 VERSIONS = st.text("0123456789.-,/abc", min_size=1, max_size=20)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS,

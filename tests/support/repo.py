@@ -146,3 +146,19 @@ def released(repo: Repo) -> dict[str, bytes]:
             )
         )
     return found
+
+
+def locked(repo: Repo) -> dict[str, str]:
+    """The head's locks with the `inputs` that their appliances ask for."""
+    from vmkeeper.catalogue.catalogue import Catalogue
+    from vmkeeper.catalogue.locking import lock_request, request_inputs
+    from vmkeeper.documents.dump import dump
+    from vmkeeper.model.lock import PackagesLock
+
+    catalogue = Catalogue.at(repo.repository, repo.repository.head())
+    fresh: dict[str, PackagesLock] = {}
+    for name in sorted(catalogue.names("appliances"), key=lambda each: len(catalogue.chain(each))):
+        request, old = lock_request(catalogue, name, fresh), catalogue.lock(name)
+        if request is not None and old is not None:
+            fresh[name] = old.model_copy(update={"inputs": request_inputs(request)})
+    return {f"appliances/{name}/packages.lock": dump(lock).decode() for name, lock in fresh.items()}

@@ -67,7 +67,7 @@ def test_fields_that_do_not_exist_yet_are_absent_and_refused() -> None:
         {"key": "openpgp:" + "a" * 40},
         {"version": "v1"},
         {"endorser": "Alice"},
-        {"commit": "HEAD"},
+        {"recipe": "HEAD"},
         {"files": ()},
         {"files": tuple(reversed(endorsement().files))},
         {"files": endorsement().files[:1] * 2},
@@ -102,7 +102,6 @@ def test_any_json_is_a_statement_or_refused(value: object) -> None:
 def test_any_text_is_a_name_of_ours_or_refused(text: str) -> None:
     try:
         name = TagName.parse(text)
-    except Refused as error:
-        assert error.rule == "R6"
-    else:
-        assert str(name) == text
+    except Refused:
+        return
+    assert str(name) == text

@@ -28,7 +28,7 @@ from vmkeeper.boot import probe
 from vmkeeper.boot.folders import aside, discard
 from vmkeeper.boot.overlay import make_overlay
 from vmkeeper.boot.qemu import MachineConfig, command
-from vmkeeper.boot.qmp import Monitor, NoMonitor
+from vmkeeper.boot.qmp import Monitor
 from vmkeeper.boot.seed import write_seed
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.images.files import sync_folder, write_file

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vmkeeper.errors import Problem
 from vmkeeper.images.store import Store
-from vmkeeper.model.appliance import Archive, Architecture, PackageName
+from vmkeeper.model.appliance import Architecture, Archive, PackageName
 from vmkeeper.model.lock import PackagesLock
 from vmkeeper.model.recipe import BuilderVersion, Content, Recipe
 from vmkeeper.model.release import Blob, ImageFile, LintFinding

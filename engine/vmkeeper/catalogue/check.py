@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -42,14 +42,6 @@ def _document(catalogue: Catalogue, path: str) -> tuple[Problem, ...]:
     return catalogue.attempt(kind, path)[1]
 
 
-def _problems_of(load: Callable[[], object], broken: set[str]) -> Iterator[Problem]:
-    """The problems that `load` raises, without those of documents that were reported already."""
-    try:
-        load()
-    except Problems as error:
-        yield from (problem for problem in error.problems if problem.place.file not in broken)
-
-
 def _appliances(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
     owners: dict[str, list[str]] = defaultdict(list)
     for name in catalogue.names("appliances"):
@@ -58,11 +50,11 @@ def _appliances(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
         appliance = catalogue.appliance(name)
         assert appliance is not None
         owners[appliance.uuid].append(name)
-        problems = list(_problems_of(lambda name=name: catalogue.recipe(name), broken))  # type: ignore[misc]
-        yield from problems
-        if not problems and not any(
-            path in broken for member in catalogue.chain(name) for path in (definition(member), f"appliances/{member}/packages.lock")
-        ):
+        try:
+            catalogue.recipe(name)
+        except Problems as error:  # those of broken documents were reported already
+            yield from (problem for problem in error.problems if problem.place.file not in broken)
+        else:
             yield from _stale_lock(catalogue, name)
         yield from _release(catalogue, name, appliance.uuid, broken)
         yield from _tests(catalogue, name)

@@ -180,9 +180,8 @@ def _layer_differences(old: Layer, new: Layer) -> list[Difference]:
     elif old.date != new.date:
         found.append(Difference(f"appliances/{new.appliance}/packages.lock", "the lock's date changed"))
     old_contents, new_contents = _contents(old), _contents(new)
-    for path in sorted(old_contents.keys() & new_contents.keys()):
-        if old_contents[path] != new_contents[path]:
-            found.append(Difference(path, f"{path.split('/', 2)[-1]} of {path.split('/')[1]} changed"))
+    both = sorted(path for path in old_contents.keys() & new_contents.keys() if old_contents[path] != new_contents[path])
+    found += [Difference(path, f"{path.split('/', 2)[-1]} of {path.split('/')[1]} changed") for path in both]
     fields = {"requested": "packages", "services": "services", "archives": "distribution", "release": "distribution", "architecture": "architecture"}
     named = {label for field, label in fields.items() if getattr(old, field) != getattr(new, field)}
     for field, label in (("files", "files"), ("scripts", "provision")):

@@ -6,9 +6,9 @@ from typing import Any
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.inherit import OWN, definition
-from vmkeeper.documents.places import field
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read
+from vmkeeper.documents.places import field
 from vmkeeper.errors import Problems
 
 

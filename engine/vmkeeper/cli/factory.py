@@ -35,9 +35,9 @@ def refresh(
     """Resolve packages against the archives as they are now; writes packages.lock files and says which packages changed."""
     from vmkeeper.catalogue.catalogue import Catalogue
     from vmkeeper.execute.planning import open_index
-    from vmkeeper.images.files import write_file
     from vmkeeper.execute.refresh import describe
     from vmkeeper.execute.refresh import refresh as refresh_locks
+    from vmkeeper.images.files import write_file
     from vmkeeper.repository.records import commit_files
 
     session = Session(directory, store)

@@ -46,7 +46,7 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
-        help="Where image files lie by content: a folder or an fsspec address. Default: VMKEEPER_STORE, git config vmkeeper.store, or a folder in your home.",
+        help="Where image files lie by content: a folder or an fsspec address. Default: VMKEEPER_STORE, git config vmkeeper.store, your data folder.",
         show_default=False,
     ),
 ]

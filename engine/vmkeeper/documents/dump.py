@@ -21,7 +21,7 @@ _TAKEN_FOR_ELSE = re.compile(r"(?i)y|n|yes|no|on|off|true|false|null|[0-9a-f-]{3
 def dump(document: Document) -> bytes:
     """A document as YAML that `load` reads back as an equal document; raises ValueError for text that no document may hold."""
     value = document.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return "".join(f"{line}\n" for line in _map_lines(_with_format(document, value))).encode()
+    return "".join(f"{line}\n" for line in _map_lines(_with_format(document, value))).encode() or b"{}\n"
 
 
 def _with_format(document: Document, value: dict[str, Any]) -> dict[str, Any]:

@@ -69,9 +69,10 @@ def ram(value: Any) -> Size:
     return Size(found if found >= _MIB else found * _MIB)
 
 
-def in_mib(amount: Size) -> int:
-    """How memory is written: MiB, rounded up."""
-    return -(-int(amount) // _MIB)
+def written_ram(amount: Size) -> int:
+    """How memory is written: MiB, rounded up; from 1 TiB on bytes, for so many MiB would be read as bytes."""
+    mib = -(-int(amount) // _MIB)
+    return mib if mib < _MIB else int(amount)
 
 
 def version(value: Any) -> str:

@@ -168,7 +168,7 @@ def _verified(
             if chain:
                 why = f"{reason.splitlines()[0].strip()} (at {format_time(now)})"
                 hint = "the certificate must be valid and lead to an authority of this site"
-                raise Refused("R19", "the signer's certificate is not trusted", why=why, hint=hint)
+                raise Refused("R11" if "too weak" in why else "R19", "the signer's certificate is not trusted", why=why, hint=hint)
             raise Refused("R17", "the signature does not fit the list", why=said.strip().splitlines()[-1][-300:] if said.strip() else "")
         signers = _certificates(folder / "signer")
         if (folder / "out").read_bytes() != content or len(signers) != 1:

@@ -163,6 +163,7 @@ class Drop(Document):
     groups: tuple[Owner, ...] = ()
     """Groups of the default user."""
     boot: tuple[Literal["bios", "uefi"], ...] = ()
+    """Firmware."""
 
 
 class Builder(Document):

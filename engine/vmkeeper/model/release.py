@@ -90,7 +90,7 @@ class Release(Document):
     rootfs: Blob
     """The root file system as a tar, in the store."""
     raw_sha512: Sha512 | None = None
-    """SHA-512 of the raw disk that every format was made from; None for an abstract appliance."""
+    """SHA-512 of the raw disk that every format was made from; an abstract appliance has none."""
     files: tuple[ImageFile, ...] = ()
     """The image files; an abstract appliance has none."""
     manifest: Blob
@@ -100,6 +100,6 @@ class Release(Document):
     sbom: Blob
     """CycloneDX bill of materials, in the store."""
     tests: TestRun | None = None
-    """None for an abstract appliance."""
+    """The boot test; an abstract appliance has none."""
     lint: tuple[LintFinding, ...] = ()
     """Findings that a person should look at before endorsing."""

@@ -85,7 +85,7 @@ class Site(Document):
     block: tuple[Block, ...] = ()
     """What the site decides not to run; it wins over every approval."""
     retire: Retirement = Retirement()
-    """How old versions go."""
+    """How fast old versions go."""
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("qcow2", "raw")
     """Formats the site takes, the preferred one first."""
     keep: Annotated[int, Field(ge=1, le=100)] = 1

@@ -51,6 +51,8 @@ class ClusterPlan:
     plan: Plan
     notes: tuple[Note, ...]
     wanted: Mapping[str, tuple[StartMachine, ...]]
+    appliances: Mapping[str, str]
+    """The appliance of each service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def plan_up(
     in the way, before anything starts.
     """
     place = _Place(cluster, _placement(cluster, site), images, contexts, public_keys)
-    wanted, problems = {}, []
+    wanted: dict[str, tuple[StartMachine, ...]] = {}
+    problems: list[Problem] = []
     for name, service in cluster.services.items():
         try:
             wanted[name] = _wanted(place, name, service)
@@ -102,9 +105,10 @@ def plan_up(
             made, note = _difference(start, there.get(start.spec.name), replace)
             actions += made
             notes += [note] if note else []
+    appliances = {name: service.appliance.name for name, service in cluster.services.items()}
     names = {start.spec.name for starts in wanted.values() for start in starts}
     surplus = [_stop(machine, "the cluster does not ask for it any more") for name, machine in sorted(there.items()) if name not in names]
-    return ClusterPlan(Plan(base="", head=head, actions=ordered([*_after(cluster, actions), *surplus])), tuple(notes), wanted)
+    return ClusterPlan(Plan(base="", head=head, actions=ordered([*_after(cluster, actions), *surplus])), tuple(notes), wanted, appliances)
 
 
 def plan_down(cluster: str, machines: Iterable[CloudMachine], *, owner: str, head: str = "") -> Plan:

@@ -12,7 +12,6 @@ from vmkeeper.catalogue.inherit import definition
 from vmkeeper.errors import Problems
 from vmkeeper.plan.actions import Action, Cause
 
-
 T = TypeVar("T")
 
 

@@ -174,7 +174,8 @@ def choose(desired: Desired, now: datetime) -> tuple[tuple[_Choice, ...], tuple[
     """The newest endorsed release of each appliance of a list, and why others are not on it."""
     chosen: list[_Choice] = []
     left_out: list[LeftOut] = []
-    for listed in desired.spec.appliances:
+    listed_once = {listed.appliance: listed for listed in reversed(desired.spec.appliances)}
+    for listed in reversed(listed_once.values()):
         choice, reasons = _newest(desired, listed, now)
         chosen += [choice] if choice else []
         left_out += [LeftOut(desired.name, listed.appliance, reason) for reason in reasons]

@@ -23,7 +23,7 @@ class Change:
 
 def changes(base: Snapshot, head: Snapshot) -> tuple[Change, ...]:
     """The paths that differ, by name. Equal subtrees are not read, so the cost follows the change."""
-    diff = base._tree.diff_to_tree(head._tree)  # noqa: SLF001 - the two are one thing
+    diff = base.git_tree.diff_to_tree(head.git_tree)
     found = []
     for delta in diff.deltas:
         kind: Literal["added", "changed", "removed"] = "changed"

@@ -50,18 +50,20 @@ def create_tag(repository: Repository, name: str, raw: bytes) -> str:
     one git takes, or where the ref exists with another object: a tag that was seen never changes.
     """
     git, ref = repository.git, _PREFIX + name
+    if not pygit2.reference_is_valid_name(ref):
+        raise UserError("git takes no tag of this name", where=visible(name), hint="see: git help check-ref-format")
     pygit2.settings.enable_fsync_gitdir(True)
     oid = git.odb.write(ObjectType.TAG, raw)
     try:
         git.create_reference_direct(ref, oid, False)
-    except ValueError as error:
-        if ref in git.references and git.references[ref].raw_target == oid:
-            return str(oid)
-        if ref in git.references:
+    except (ValueError, OSError, pygit2.GitError) as error:
+        if ref not in git.references:
             raise UserError(
-                "the tag exists already with another content", where=visible(name), hint="a signed tag is never changed; fetch the tags and try again"
+                "the tag cannot be written", where=visible(name), why=str(error), hint="another tag may have the name of its folder"
             ) from None
-        raise UserError("git takes no tag of this name", where=visible(name), why=str(error)) from None
+        if git.references[ref].raw_target != oid:
+            hint = "a signed tag is never changed; fetch all tags and try again"
+            raise UserError("the tag exists already with another content", where=visible(name), hint=hint) from None
     return str(oid)
 
 

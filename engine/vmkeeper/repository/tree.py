@@ -6,7 +6,6 @@ Links, submodules and names that we do not allow (rule R23) are problems, not fi
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,13 +39,13 @@ class Snapshot:
 
     def __init__(self, repo: pygit2.Repository, tree: pygit2.Tree, commit: str) -> None:
         self._repo = repo
-        self._tree = tree
+        self.git_tree = tree
         self.commit = commit
 
     @property
     def tree(self) -> str:
         """Object id of the top tree."""
-        return str(self._tree.id)
+        return str(self.git_tree.id)
 
     def tree_id(self, folder: str) -> str:
         """Object id of a folder, "" where there is none: equal ids hold equal files."""
@@ -100,7 +99,7 @@ class Snapshot:
         return tuple(_problems(found, folder)) if isinstance(found, pygit2.Tree) else ()
 
     def _find(self, path: str) -> pygit2.Object | None:
-        found: pygit2.Object = self._tree
+        found: pygit2.Object = self.git_tree
         for part in path.split("/") if path else ():
             if not isinstance(found, pygit2.Tree) or part not in found:
                 return None
@@ -179,7 +178,7 @@ class Repository:
 
     def branch(self) -> str:
         """The full name of the branch that HEAD points to, such as refs/heads/main."""
-        reference = self.git.references["HEAD"] if "HEAD" in self.git.references else None
+        reference = self.git.references.get("HEAD")
         target = str(reference.target) if reference is not None else ""
         if not target.startswith("refs/heads/"):
             raise UserError("HEAD is not on a branch", where=self.git.path, hint="check a branch out: git switch main")
@@ -231,7 +230,7 @@ class Repository:
     def _stage(self, index: pygit2.Index, top: Path, path: str) -> None:
         file = top / path
         if file.is_symlink():
-            index.add(pygit2.IndexEntry(path, self.git.create_blob(os.readlink(file).encode()), FileMode.LINK))
+            index.add(pygit2.IndexEntry(path, self.git.create_blob(str(file.readlink()).encode()), FileMode.LINK))
         elif file.is_file():
             mode = FileMode.BLOB_EXECUTABLE if file.stat().st_mode & 0o100 else FileMode.BLOB
             index.add(pygit2.IndexEntry(path, self.git.create_blob(file.read_bytes()), mode))

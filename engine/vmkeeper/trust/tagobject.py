@@ -68,8 +68,10 @@ def parse(raw: bytes) -> TagObject:
     if not _COMMIT.fullmatch(values["object"]):
         raise Refused("R7", "the tag's target is not a commit id", why=values["object"])
     tagger = _TAGGER.fullmatch(values["tagger"])
-    if tagger is None:
-        raise Refused("R32", "the tagger line has another form than NAME <EMAIL> SECONDS +0000", why=values["tagger"])
+    if tagger is None or not values["tag"].isprintable():
+        raise Refused(
+            "R32", "the tag's name or its tagger line (NAME <EMAIL> SECONDS +0000) has another form", why=f"{values['tag']}, {values['tagger']}"
+        )
     payload, kind, signature = _message(message)
     return TagObject(
         commit=values["object"],

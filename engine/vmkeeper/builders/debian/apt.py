@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from debian.deb822 import Deb822
 
 from vmkeeper.errors import Place, Problem, Problems, Refused, Transient, UserError
-from vmkeeper.model.appliance import Archive, Architecture
+from vmkeeper.model.appliance import Architecture, Archive
 from vmkeeper.run import ProgramFailed, Result, program, run
 from vmkeeper.values import Name, sha256_hex
 
@@ -102,8 +102,8 @@ class Apt:
         listed = self._apt("indextargets", "--format", "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(METAKEY)\t$(FILENAME)", "Created-By: Packages").text
         found: dict[tuple[str, str, str], tuple[str, Path]] = {}
         for line in listed.splitlines():
-            uri, suite, component, key, path = line.split("\t")
-            found[uri.rstrip("/"), suite.rstrip("/"), component] = (key, Path(path))
+            uri, suite, component, key, file = line.split("\t")
+            found[uri.rstrip("/"), suite.rstrip("/"), component] = (key, Path(file))
         indexes = []
         for archive in self._archives:
             for component in archive.components:
@@ -157,7 +157,7 @@ def _signed_text(packages: Path, metakey: str) -> bytes:
     inline = packages.with_name(f"{stem}InRelease")
     if not inline.is_file():
         return packages.with_name(f"{stem}Release").read_bytes()
-    _, lines, _ = Deb822.split_gpg_and_payload(inline.read_bytes().splitlines(), strict={"whitespace-separates-paragraphs": False})
+    _, lines, _ = Deb822.split_gpg_and_payload(iter(inline.read_bytes().splitlines()), strict={"whitespace-separates-paragraphs": False})
     return b"".join(line.removeprefix(b"- ") + b"\n" for line in lines)
 
 
@@ -171,7 +171,9 @@ def _update_error(failed: ProgramFailed) -> UserError | Refused | Transient:
             hint="give the archive its keyring in appliance.yaml; for Debian's own, update the package debian-archive-keyring",
         )
     if "404" in said or "does not have a Release file" in said:
-        return UserError("a package archive does not have what the appliance names", why=said, hint="correct uri, suite and components of the archive")
+        return UserError(
+            "a package archive does not have what the appliance names", why=said, hint="correct uri, suite and components of the archive"
+        )
     return Transient("a package archive did not answer", why=said, hint="try again; behind a proxy, set it in apt.conf or http_proxy")
 
 
@@ -184,7 +186,9 @@ def _resolve_error(appliance: Name, failed: ProgramFailed) -> UserError:
         return Problems(Problem(place, f"no archive has the package {name}", hint) for name in missing)
     stdout = failed.result.text if failed.result else ""
     unmet = stdout[stdout.find("The following packages have unmet dependencies") :].strip() if "unmet dependencies" in stdout else ""
-    return UserError("the packages cannot be installed together", where=place, why=unmet or said, hint="refresh the parent first, or change the packages")
+    return UserError(
+        "the packages cannot be installed together", where=place, why=unmet or said, hint="refresh the parent first, or change the packages"
+    )
 
 
 def _apt_errors(failed: ProgramFailed) -> str:

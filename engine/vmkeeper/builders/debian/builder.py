@@ -5,27 +5,29 @@ Finished layers are in the store by their key, so only what is missing is built,
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from vmkeeper.builders.debian import sandbox
 from vmkeeper.builders.debian.bill import installed, manifest, sbom
-from vmkeeper.builders.debian.disk import Disk, convert, make_disk
+from vmkeeper.builders.debian.disk import Disk, convert, make_disk, sha512_sparse
 from vmkeeper.builders.debian.finish import finish
 from vmkeeper.builders.debian.lock import refresh
 from vmkeeper.builders.debian.rootfs import build_layer
 from vmkeeper.builders.debian.tar import RootTar
 from vmkeeper.builders.debian.tools import Tools, unpack_tools
 from vmkeeper.builders.interface import Built, Contents, LockRequest
+from vmkeeper.builders.lint import lint
 from vmkeeper.builders.versions import VERSIONS
 from vmkeeper.builders.workspace import locked, workspace
-from vmkeeper.errors import Place, Problem, UserError
+from vmkeeper.errors import Place, Problem, Problems, UserError
 from vmkeeper.images.store import Store
+from vmkeeper.model.appliance import Format
 from vmkeeper.model.lock import PackagesLock
 from vmkeeper.model.recipe import Layer, Recipe, layer_keys
-from vmkeeper.model.release import Blob, ImageFile
+from vmkeeper.model.release import Blob, ImageFile, LintFinding
 from vmkeeper.progress import Progress
 from vmkeeper.values import Sha256
 
@@ -41,7 +43,11 @@ class DebianBuilder:
     def lacks(self) -> tuple[Problem, ...]:
         """What this machine lacks, all at once."""
         programs = [*_PROGRAMS, *_NAMESPACE_PROGRAMS]
-        missing = [Problem(Place(), f"the program {name} is not on this machine", f"apt-get install {package}") for name, package in programs if not _has(name)]
+        missing = [
+            Problem(Place(), f"the program {name} is not on this machine", f"apt-get install {package}")
+            for name, package in programs
+            if not _has(name)
+        ]
         spaces = () if any(not _has(name) for name, _ in _NAMESPACE_PROGRAMS) else sandbox.lacks()
         return (*missing, *spaces)
 
@@ -59,18 +65,18 @@ class DebianBuilder:
         with workspace(work / "builds", recipe.appliance, remove=sandbox.remove_tree) as folder:
             tar = RootTar(_local(blob, store, folder))
             packages = installed(tar.read("var/lib/dpkg/status"))
-            raw, files = None, ()
-            if recipe.disk is not None and tools_root is not None:
-                progress.step(recipe.appliance, "assembling the disk")
-                raw, files = _images(recipe, tar, tools_root, store, folder)
-            return Built(
+            built = Built(
                 rootfs=blob,
-                raw_sha512=raw,
-                files=files,
+                raw_sha512=None,
+                files=(),
                 manifest=store.put_bytes(manifest(packages)),
                 packages=len(packages),
                 sbom=store.put_bytes(sbom(recipe, packages)),
             )
+            if tools_root is None:
+                return built
+            progress.step(recipe.appliance, "assembling the disk")
+            return _images(recipe, tar, tools_root, store, folder, built)
 
     def _tools(self, recipe: Recipe, contents: Contents, store: Store, work: Path, progress: Progress) -> Tools | None:
         if recipe.disk is None:
@@ -92,9 +98,7 @@ class DebianBuilder:
         assert blob is not None
         return blob
 
-    def _layer(
-        self, layer: Layer, key: Sha256, below: Blob | None, contents: Contents, store: Store, work: Path, progress: Progress
-    ) -> Blob:
+    def _layer(self, layer: Layer, key: Sha256, below: Blob | None, contents: Contents, store: Store, work: Path, progress: Progress) -> Blob:
         def waiting() -> None:
             progress.step(layer.appliance, "waiting for another build of the same layer")
 
@@ -122,26 +126,35 @@ def _local(blob: Blob, store: Store, folder: Path) -> Path:
     return folder / "rootfs.tar"
 
 
-def _images(recipe: Recipe, tar: RootTar, tools: Tools, store: Store, folder: Path) -> tuple[str, tuple[ImageFile, ...]]:
-    """Assemble the disk and make every format of it."""
+def _images(recipe: Recipe, tar: RootTar, tools: Tools, store: Store, folder: Path, built: Built) -> Built:
+    """Assemble the disk and make every format of it, if the root file system holds nothing that an image must not."""
     date = recipe.layers[-1].date
-    tar.write_with(folder / "finished.tar", finish(recipe, tar), date)
-    disk = make_disk(recipe, folder / "finished.tar", date, tools, folder)
-    with ThreadPoolExecutor(1) as pool:
-        raw = pool.submit(_sha512, disk.path)
+    finished = folder / "finished.tar"
+    tar.write_with(finished, finish(recipe, tar), date)
+    with ThreadPoolExecutor(2) as pool:
+        linted = pool.submit(_lint, recipe, finished)
+        disk = make_disk(recipe, finished, date, tools, folder)
+        raw = pool.submit(sha512_sparse, disk.path)
+        findings = linted.result()
         files = tuple(_image(wanted, disk, tools, store, folder) for wanted in recipe.formats)
-        return raw.result(), files
+        return replace(built, raw_sha512=raw.result(), files=files, findings=findings)
 
 
-def _image(wanted: str, disk: Disk, tools: Tools, store: Store, folder: Path) -> ImageFile:
+def _lint(recipe: Recipe, finished: Path) -> tuple[LintFinding, ...]:
+    with finished.open("rb") as file:
+        result = lint(file, default_user=recipe.users.default or "")
+    if result.errors:
+        hint = "take it away in a provisioning script: the image can be read by the world"
+        raise Problems(
+            Problem(Place(f"appliances/{recipe.appliance}"), f"{found.path}: {found.what} ({found.rule})", hint) for found in result.errors
+        )
+    return result.findings
+
+
+def _image(wanted: Format, disk: Disk, tools: Tools, store: Store, folder: Path) -> ImageFile:
     path = disk.path if wanted == "raw" else convert(disk, wanted, tools, folder)
     blob = store.put(path, move=wanted != "raw")
     return ImageFile(format=wanted, size=blob.size, virtual_size=disk.size, sha512=blob.sha512)
-
-
-def _sha512(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha512").hexdigest()
 
 
 def _has(name: str) -> bool:

@@ -6,6 +6,8 @@ parts for BIOS go where grub-install would put them. All identifiers derive from
 
 from __future__ import annotations
 
+import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +19,10 @@ from vmkeeper.errors import UserError
 from vmkeeper.model.appliance import Format
 from vmkeeper.model.recipe import Recipe
 from vmkeeper.run import ProgramFailed
-from vmkeeper.values import Size
+from vmkeeper.values import Sha512, Size
 
 SECTOR = 512
+_CHUNK = 1 << 20
 _MIB = 2048
 """Sectors in a MiB."""
 
@@ -29,7 +32,11 @@ ROOT_START = 18 * _MIB
 _TAIL = 1 * _MIB
 """Room at the end for the backup partition table."""
 
-_TYPES = {"bios": "21686148-6449-6E6F-744E-656564454649", "efi": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "root": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"}
+_TYPES = {
+    "bios": "21686148-6449-6E6F-744E-656564454649",
+    "efi": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+    "root": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
+}
 """GPT partition types: BIOS boot, EFI system, Linux root x86-64 (UEFI specification; Discoverable Partitions Specification)."""
 
 _MODULES = ("normal", "configfile", "linux", "part_gpt", "ext2", "search", "search_fs_uuid", "serial", "terminal", "echo", "test", "reboot", "halt")
@@ -57,7 +64,9 @@ def make_disk(recipe: Recipe, rootfs: Path, date: datetime, tools: Tools, folder
     Raises UserError where the root file system does not fit the disk.
     """
     if recipe.disk is None or recipe.disk.size is None:
-        raise UserError("the appliance has no disk size", where=f"appliances/{recipe.appliance}", hint="give disk.size in appliance.yaml, such as 2GiB")
+        raise UserError(
+            "the appliance has no disk size", where=f"appliances/{recipe.appliance}", hint="give disk.size in appliance.yaml, such as 2GiB"
+        )
     size, digest = recipe.disk.size, recipe.digest()
     firmware = recipe.disk.boot or ("bios", "uefi")
     disk = Disk(folder / "disk.raw", size)
@@ -88,13 +97,30 @@ def _make_root(disk: Disk, recipe: Recipe, rootfs: Path, sectors: int, uuid: str
         "nodiscard",
         f"offset={ROOT_START * SECTOR}",
     ]
-    words = ["-q", "-F", "-t", "ext4", "-b", "4096", "-U", uuid, "-L", recipe.disk.label or "root", "-E", ",".join(options), "-d", rootfs]
+    words: list[str | Path] = [
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-U",
+        uuid,
+        "-L",
+        recipe.disk.label or "root",
+        "-E",
+        ",".join(options),
+        "-d",
+        rootfs,
+    ]
     try:
         tools.run("mke2fs", *words, disk.path, f"{sectors // 2}k", env={"SOURCE_DATE_EPOCH": str(int(date.timestamp()))})
     except ProgramFailed as failed:
         if "allocate" in failed.why or "No space" in failed.why or "no free" in failed.why:
             where = f"appliances/{recipe.appliance}"
-            raise UserError(f"the root file system does not fit a disk of {disk.size}", where=where, hint="raise disk.size in appliance.yaml") from None
+            raise UserError(
+                f"the root file system does not fit a disk of {disk.size}", where=where, hint="raise disk.size in appliance.yaml"
+            ) from None
         raise
 
 
@@ -154,3 +180,25 @@ def convert(disk: Disk, wanted: Format, tools: Tools, folder: Path) -> Path:
     target = folder / f"disk.{wanted}"
     tools.run("qemu-img", "convert", "-f", "raw", *QEMU_FORMATS[wanted], disk.path, target)
     return target
+
+
+def sha512_sparse(path: Path) -> Sha512:
+    """SHA-512 of a whole file, without reading its holes."""
+    digest, zeros = hashlib.sha512(), bytes(_CHUNK)
+    with path.open("rb", buffering=0) as file:
+        end, at = os.fstat(file.fileno()).st_size, 0
+        while at < end:
+            try:
+                data = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                data = end
+            while at < data:
+                digest.update(zeros[: min(_CHUNK, data - at)])
+                at += min(_CHUNK, data - at)
+            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE) if at < end else end
+            file.seek(at)
+            while at < hole:
+                chunk = file.read(min(_CHUNK, hole - at))
+                digest.update(chunk)
+                at += len(chunk)
+    return digest.hexdigest()

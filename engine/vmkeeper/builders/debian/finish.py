@@ -71,7 +71,13 @@ def cloud_cfg(users: Users) -> bytes:
     if users.default is None:
         config["users"] = []
     else:
-        user: dict[str, object] = {"name": users.default, "gecos": users.default, "shell": "/bin/bash", "lock_passwd": True, "groups": list(users.groups)}
+        user: dict[str, object] = {
+            "name": users.default,
+            "gecos": users.default,
+            "shell": "/bin/bash",
+            "lock_passwd": True,
+            "groups": list(users.groups),
+        }
         config["system_info"] = {"default_user": {**user, "sudo": [_SUDO] if users.sudo else None}}
     return b"#cloud-config\n" + json.dumps(config, indent=2).encode() + b"\n"
 

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian.debfile import DebFile
-
 from vmkeeper.builders.debian.apt import Apt, Index
+from vmkeeper.builders.debian.packages import control_file
 from vmkeeper.builders.interface import LockRequest
 from vmkeeper.builders.workspace import locked
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.images.store import Store
-from vmkeeper.model.appliance import Archive, Architecture, PackageName
+from vmkeeper.model.appliance import Architecture, Archive, PackageName
 from vmkeeper.model.lock import LockedArchive, LockedPackage, PackagesLock
 from vmkeeper.progress import Progress
 from vmkeeper.values import Name, Sha256, Size, canonical_json, sha256_hex
@@ -186,10 +185,7 @@ def _control_of(package: LockedPackage, store: Store) -> bytes | None:
     """A package's control file out of the store; None where the store does not have the package."""
     record = store.alias("deb", package.sha256)
     path = store.local_path(record["sha512"]) if record else None
-    if path is None:
-        return None
-    with DebFile(str(path)) as deb:
-        return bytes(deb.control.get_content("control"))
+    return control_file(path) if path else None
 
 
 def _raw(stanza: bytes, name: bytes) -> bytes:

@@ -6,7 +6,6 @@ No network is touched where the store has them all.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import threading
@@ -19,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
+from debian.debfile import DebFile
 
 from vmkeeper.errors import Place, Problem, Problems, Refused, Transient, VmkeeperError
 from vmkeeper.images.store import Store
@@ -51,11 +51,19 @@ def fetch_packages(layer: Layer, store: Store, folder: Path, progress: Progress)
     (R14) for other bytes than the lock says, Transient where an archive does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {package.sha256: folder / f"{package.name}_{package.version.replace(':', '%3a')}_{package.architecture}.deb" for package in layer.packages}
+    paths = {
+        package.sha256: folder / f"{package.name}_{package.version.replace(':', '%3a')}_{package.architecture}.deb" for package in layer.packages
+    }
     missing = [package for package in layer.packages if not _take_out(package, store, paths[package.sha256])]
     if missing:
         _download(layer, missing, paths, store, progress)
     return tuple(paths[package.sha256] for package in layer.packages)
+
+
+def control_file(path: Path) -> bytes:
+    """The control file of a .deb."""
+    with DebFile(str(path)) as deb:
+        return deb.control.get_content("control") or b""
 
 
 def snapshot_address(archive: Archive, path: str, date: datetime) -> str | None:
@@ -79,7 +87,12 @@ def _take_out(package: LockedPackage, store: Store, target: Path) -> bool:
         _link(path, target)
     if _sha256(target) != package.sha256:
         store.verify(record["sha512"])
-        raise Refused("R14", f"the store's record of package {package.name} names another file", where=store.name, hint=f"remove alias/deb/{package.sha256[:2]}/{package.sha256}.json")
+        raise Refused(
+            "R14",
+            f"the store's record of package {package.name} names another file",
+            where=store.name,
+            hint=f"remove alias/deb/{package.sha256[:2]}/{package.sha256}.json",
+        )
     return True
 
 
@@ -112,7 +125,10 @@ def _download(layer: Layer, missing: list[LockedPackage], paths: Mapping[str, Pa
 
     progress.step(layer.appliance, f"downloading {len(missing)} packages")
     limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    with httpx.Client(limits=limits, timeout=httpx.Timeout(30, pool=None), follow_redirects=True, mounts=_proxies()) as client, ThreadPoolExecutor(_CONNECTIONS) as pool:
+    with (
+        httpx.Client(limits=limits, timeout=httpx.Timeout(30, pool=None), follow_redirects=True, mounts=_proxies()) as client,
+        ThreadPoolExecutor(_CONNECTIONS) as pool,
+    ):
         # The largest first, so that none of them is left alone at the end.
         outcomes = list(pool.map(one, sorted(missing, key=lambda package: -package.size)))
     _raise(layer, outcomes)
@@ -162,7 +178,9 @@ def _fetch(client: httpx.Client, address: str, package: LockedPackage, target: P
             if taken >= package.size:
                 if digest.hexdigest() != package.sha256 or taken > package.size:
                     target.unlink()
-                    raise Refused("R14", f"other bytes than packages.lock says for {package.name}", where=address, hint="another mirror may have the right ones")
+                    raise Refused(
+                        "R14", f"other bytes than packages.lock says for {package.name}", where=address, hint="another mirror may have the right ones"
+                    )
                 return True
             why = f"{taken} of {package.size} bytes came"
         except httpx.HTTPError as error:
@@ -172,7 +190,9 @@ def _fetch(client: httpx.Client, address: str, package: LockedPackage, target: P
             time.sleep(attempt)
     if address.startswith(SNAPSHOT):
         return False
-    raise Transient(f"package {package.name} could not be downloaded", where=address, why=why, hint="try again; behind a proxy, set it in apt.conf or http_proxy")
+    raise Transient(
+        f"package {package.name} could not be downloaded", where=address, why=why, hint="try again; behind a proxy, set it in apt.conf or http_proxy"
+    )
 
 
 def _keep(package: LockedPackage, path: Path, store: Store) -> None:
@@ -180,7 +200,7 @@ def _keep(package: LockedPackage, path: Path, store: Store) -> None:
     blob = store.put(path)
     store.set_alias("deb", package.sha256, {"sha512": blob.sha512, "size": int(blob.size)})
     kept = store.local_path(blob.sha512)
-    if kept is not None and os.stat(kept).st_dev == os.stat(path.parent).st_dev:
+    if kept is not None and kept.stat().st_dev == path.parent.stat().st_dev:
         _link(kept, path)
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from shlex import quote
 
 from debian.deb822 import Deb822
-from debian.debfile import DebFile
 
 from vmkeeper.builders.debian import sandbox
-from vmkeeper.builders.debian.packages import fetch_packages
+from vmkeeper.builders.debian.packages import control_file, fetch_packages
 from vmkeeper.builders.interface import Contents
 from vmkeeper.errors import UserError
 from vmkeeper.images.store import Store
@@ -32,6 +31,8 @@ INSIDE = "/run/vmkeeper"
 
 _BEFORE_ALL = ("base-passwd", "base-files", "dpkg", "libc6", "perl-base", "mawk", "debconf")
 _STEP = "vmkeeper: "
+_DEFERRED = "/usr/local/sbin/update-initramfs"
+"""Found before the real one while packages are installed: the initial RAM disk is made once, at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def _explained(layer: Layer, failed: ProgramFailed) -> UserError:
     step, _, words = tail.partition("\n") if marker else ("making the root file system", "", said)
     del head
     lines = [line for line in words.strip().splitlines() if line.strip()][-25:]
-    return UserError(f"{step} failed", where=f"appliances/{layer.appliance}", why="\n".join(lines) or failed.why, hint="nothing was kept; mend it and build again")
+    return UserError(
+        f"{step} failed", where=f"appliances/{layer.appliance}", why="\n".join(lines) or failed.why, hint="nothing was kept; mend it and build again"
+    )
 
 
 # -- order of packages
@@ -109,12 +112,7 @@ def _explained(layer: Layer, failed: ProgramFailed) -> UserError:
 
 def read_packages(debs: Iterable[Path]) -> list[Package]:
     """Read the control files of packages, in the given order."""
-    return [_package(path.name, Deb822(_control(path))) for path in debs]
-
-
-def _control(path: Path) -> bytes:
-    with DebFile(str(path)) as deb:
-        return bytes(deb.control.get_content("control"))
+    return [_package(path.name, Deb822(control_file(path))) for path in debs]
 
 
 def _package(file: str, control: Deb822) -> Package:
@@ -168,11 +166,13 @@ def _begin() -> list[str]:
         "set -eu",
         "umask 022",
         "export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true PYTHONHASHSEED=0 SYSTEMD_OFFLINE=1",
-        f"step() {{ echo {quote(_STEP)}\"$1\" >&2; }}",
+        f'step() {{ echo {quote(_STEP)}"$1" >&2; }}',
         f"debs={INSIDE}/debs",
         "DPKG='dpkg --force-unsafe-io --force-confdef --force-confold --force-overwrite --auto-deconfigure'",
         "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d",
-        "chmod 755 /usr/sbin/policy-rc.d",
+        f"mkdir -p {_DEFERRED.rpartition('/')[0]}",
+        f"printf '#!/bin/sh\\n: >/run/initramfs-is-due\\n' >{_DEFERRED}",
+        f"chmod 755 /usr/sbin/policy-rc.d {_DEFERRED}",
     ]
 
 
@@ -249,8 +249,13 @@ def _keyring(archive: Archive, own: set[str]) -> str:
 
 
 def _end() -> list[str]:
-    """Take away what differs between builds or must not be shared by machines."""
+    """Make the initial RAM disk if something asked for it; take away what differs between builds or must not be shared."""
     return [
+        "step 'making the initial RAM disk'",
+        f"rm -f {_DEFERRED}",
+        "for kernel in $([ ! -e /run/initramfs-is-due ] || ls /lib/modules); do",
+        "    if [ -e /boot/initrd.img-$kernel ]; then update-initramfs -u -k $kernel; else update-initramfs -c -k $kernel; fi",
+        "done",
         "step 'cleaning up'",
         "cd /",
         "rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_* /var/lib/systemd/random-seed /var/lib/systemd/credential.secret",

@@ -46,9 +46,8 @@ def lacks() -> tuple[Problem, ...]:
     user = pwd.getpwuid(os.geteuid()).pw_name
     problems = []
     if os.geteuid() != 0:
-        for name in ("newuidmap", "newgidmap"):
-            if shutil.which(name) is None:
-                problems.append(Problem(Place(), f"the program {name} is not on this machine", "apt-get install uidmap"))
+        gone = [name for name in ("newuidmap", "newgidmap") if shutil.which(name) is None]
+        problems += [Problem(Place(), f"the program {name} is not on this machine", "apt-get install uidmap") for name in gone]
         for file in ("/etc/subuid", "/etc/subgid"):
             if not _subordinates(Path(file), user):
                 hint = f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
@@ -71,7 +70,7 @@ def _subordinates(file: Path, user: str) -> bool:
 
 def _way_out() -> str:
     if os.geteuid() == 0:
-        return "give this container CAP_SYS_ADMIN (docker run --privileged, or --cap-add SYS_ADMIN --security-opt apparmor=unconfined), or build as an ordinary user"
+        return "give this container the right to mount (docker run --privileged), or build as an ordinary user with subordinate ids"
     ways = []
     for path, wanted in (
         ("kernel/unprivileged_userns_clone", "1"),

@@ -42,7 +42,12 @@ class Tools:
             raise UserError(f"the tools appliance has no program {name}", hint="add the package that has it to the tools appliance and refresh it")
         folder = self.root / "usr/lib" / libraries
         command = [folder / loader, "--inhibit-cache", "--library-path", folder, path, *words]
-        own = {"MKE2FS_CONFIG": str(self.root / "etc/mke2fs.conf"), "GCONV_PATH": str(folder / "gconv"), "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1"}
+        own = {
+            "MKE2FS_CONFIG": str(self.root / "etc/mke2fs.conf"),
+            "GCONV_PATH": str(folder / "gconv"),
+            "MTOOLSRC": "/dev/null",
+            "MTOOLS_SKIP_CHECK": "1",
+        }
         return run(command, env={**own, **(env or {})}, stdin=stdin, timeout=1800)
 
     def file(self, path: str) -> Path:

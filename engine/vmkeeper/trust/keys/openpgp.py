@@ -103,16 +103,15 @@ class GpgVerifier:
         name = sha256_hex(key.armour.encode())
         if name not in self._homes:
             certificate = read_certificate(key.armour)
-            if certificate.fingerprint != key.fingerprint:
-                raise Refused(
-                    "R10", "the pinned key has another fingerprint than the pins say", why=f"{certificate.fingerprint}, not {key.fingerprint}"
-                )
             home = short_folder()
             try:
                 self._homes[name] = (self._import(home, key, certificate), certificate, home)
             except BaseException:
                 shutil.rmtree(home, ignore_errors=True)
                 raise
+        found = self._homes[name][1].fingerprint
+        if found != key.fingerprint:
+            raise Refused("R10", "the pinned key has another fingerprint than the pins say", why=f"{found}, not {key.fingerprint}")
         return self._homes[name]
 
     def _import(self, home: Path, key: PinnedOpenPGPKey, certificate: Certificate) -> Any:

@@ -1,0 +1,22 @@
+"""`vmkeeper demo`: the whole loop on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmkeeper.cli.session import HERE, Directory, Session
+
+
+def demo(
+    directory: Directory = HERE,
+    folder: Annotated[Path, typer.Option("--folder", help="Where everything goes; must not be there yet.")] = Path("demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder with images and keys in place at the end.")] = False,
+) -> int:
+    """Take the repository's own appliances from a commit to a virtual machine that runs an endorsed and approved image."""
+    from vmkeeper.cli.demo_run import run_demo
+
+    run_demo(Session(directory), folder, keep=keep)
+    return 0

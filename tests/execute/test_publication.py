@@ -1,0 +1,261 @@
+"""Publishing into a real folder: what a web server would serve, what a killed run leaves, and what the next one makes of it."""
+
+import fcntl
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from support.certificates import NOW, PUBLISHER, authority, issue
+from support.publication import DAY, URL, content, decision, desired
+from support.webserver import WebServer
+from vmkeeper.errors import Transient, UserError
+from vmkeeper.execute.publication import carry_out, list_signer, observe, observe_index
+from vmkeeper.execute.walk import Blocked, Done, Failed
+from vmkeeper.images.fetch import fetch
+from vmkeeper.images.files import PREFIX
+from vmkeeper.images.store import Store
+from vmkeeper.lists.hepix import read
+from vmkeeper.lists.smime import Signer, verify
+from vmkeeper.model.release import Blob
+from vmkeeper.plan.publication import plan_publication
+from vmkeeper.values import sha512_hex
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def trusted():
+    return authority()
+
+
+@pytest.fixture(scope="session")
+def signer(trusted):
+    person = issue(PUBLISHER, trusted)
+    return Signer(person.certificate, person.key)
+
+
+class Publisher:
+    """A store, a public folder and a signer."""
+
+    def __init__(self, folder, signer, trusted):
+        self.folder, self.signer, self.trusted = folder, signer, trusted
+        self.root = folder / "public"
+        self.store = Store(folder / "store")
+
+    def build(self, *words, kind="qcow2", salt=""):
+        for one in words:
+            self.store.put_bytes(content(*one.split(), kind, salt))
+
+    def plan(self, *lists, now=NOW, signer=None):
+        signer = signer or self.signer
+        published = observe(self.root, [one.name for one in lists], signer, now)
+        return plan_publication(lists, published, observe_index(self.root), list_signer(signer), now).plan
+
+    def publish(self, *lists, now=NOW, signer=None):
+        return carry_out(self.plan(*lists, now=now, signer=signer), self.root, self.store, signer or self.signer)
+
+    def tree(self):
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+
+    def files(self):
+        return [name for name in self.tree() if (self.root / name).is_file()]
+
+    def list(self, name="science", now=NOW):
+        return read(verify((self.root / name / "imagelist.signed").read_bytes(), [self.trusted.certificate], now).content)
+
+    def sound(self, name="science"):
+        """Every list that is there verifies, and every image that it names is there with its bytes."""
+        for image in self.list(name).images:
+            path = self.root / image.uri.removeprefix(f"{URL}/")
+            assert sha512_hex(path.read_bytes()) == image.sha512
+            assert path.stat().st_size == image.size
+
+
+@pytest.fixture
+def publisher(tmp_path, signer, trusted):
+    return Publisher(tmp_path, signer, trusted)
+
+
+def all_done(outcomes):
+    assert [type(outcome) for outcome in outcomes] == [Done] * len(outcomes), outcomes
+    return [outcome.action.kind for outcome in outcomes]
+
+
+def test_images_and_signed_list_are_published(publisher):
+    publisher.build("debian-12 2", "docker 1")
+    assert all_done(publisher.publish(desired(decision("debian-12 2"), decision("docker 1")))) == ["publish", "publish", "sign", "index"]
+    publisher.sound()
+    assert len(publisher.files()) == 4
+    assert [image.version for image in publisher.list().images] == ["2", "1"]
+    index = json.loads((publisher.root / "imagelists.json").read_bytes())
+    assert index["imagelists"]["science"]["uri"] == f"{URL}/science/imagelist.signed"
+
+
+def test_second_run_touches_nothing(publisher):
+    publisher.build("debian-12 2")
+    wanted = desired(decision("debian-12 2"))
+    publisher.publish(wanted)
+    before = {name: (publisher.root / name).stat().st_mtime_ns for name in publisher.tree()}
+    assert publisher.publish(wanted, now=NOW + DAY) == ()
+    assert {name: (publisher.root / name).stat().st_mtime_ns for name in publisher.tree()} == before
+
+
+def test_everything_is_readable_by_any_web_server(publisher):
+    publisher.build("debian-12 2")
+    old = os.umask(0o077)
+    try:
+        publisher.publish(desired(decision("debian-12 2")))
+    finally:
+        os.umask(old)
+    for name in ["", *publisher.tree()]:
+        mode = stat.S_IMODE((publisher.root / name).stat().st_mode)
+        assert mode == (0o755 if (publisher.root / name).is_dir() else 0o644), name
+
+
+def test_update_removes_what_is_no_longer_named(publisher):
+    publisher.build("debian-12 2", "debian-12 3", "docker 1")
+    publisher.publish(desired(decision("debian-12 2"), decision("docker 1")))
+    assert all_done(publisher.publish(desired(decision("debian-12 3")), now=NOW + DAY)) == ["publish", "sign", "remove", "remove"]
+    publisher.sound()
+    assert [name.split("/")[-1] for name in publisher.files()] == ["imagelists.json", "debian-12-3.qcow2", "imagelist.signed"]
+    assert not any((publisher.root / name).is_dir() and not list((publisher.root / name).iterdir()) for name in publisher.tree())
+
+
+def test_withdrawing_everything_leaves_an_empty_list(publisher):
+    publisher.build("debian-12 2")
+    publisher.publish(desired(decision("debian-12 2")))
+    publisher.publish(desired(), now=NOW + DAY)
+    assert publisher.list().images == ()
+    assert publisher.tree() == ["imagelists.json", "science", "science/imagelist.signed"]
+
+
+def test_image_that_the_store_lacks_blocks_its_list_and_no_other(publisher):
+    publisher.build("debian-12 2")
+    outcomes = publisher.publish(desired(decision("debian-12 2"), decision("docker 1")), desired(decision("debian-12 2"), name="teaching"))
+    by_id = {outcome.action.id: outcome for outcome in outcomes}
+    assert isinstance(by_id["publish:science/docker"], Failed)
+    assert isinstance(by_id["publish:science/docker"].error, UserError)
+    assert isinstance(by_id["sign:science"], Blocked)
+    assert isinstance(by_id["sign:teaching"], Done)
+    assert not (publisher.root / "science" / "imagelist.signed").exists()
+    publisher.sound("teaching")
+    publisher.build("docker 1")
+    all_done(publisher.publish(desired(decision("debian-12 2"), decision("docker 1")), desired(decision("debian-12 2"), name="teaching")))
+    publisher.sound()
+
+
+def test_damaged_file_of_the_store_is_never_published(publisher):
+    publisher.build("debian-12 2")
+    path = publisher.store.local_path(sha512_hex(content("debian-12", "2")))
+    path.chmod(0o644)
+    path.write_bytes(bytes(path.stat().st_size))
+    outcomes = publisher.publish(desired(decision("debian-12 2")))
+    assert isinstance(outcomes[0], Failed)
+    assert outcomes[0].error.rule == "R14"
+    assert publisher.files() == []
+
+
+def test_wrong_bytes_under_a_public_name_are_replaced(publisher):
+    publisher.build("debian-12 2")
+    path = publisher.root / f"science/images/{desired(decision('debian-12 2')).appliances['debian-12'].uuid}/2/debian-12-2.qcow2"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half")
+    all_done(publisher.publish(desired(decision("debian-12 2"))))
+    publisher.sound()
+
+
+@pytest.mark.parametrize("damage", ["text", "signature", "cut", "empty", "stranger"])
+def test_damaged_list_is_signed_again(publisher, damage):
+    publisher.build("debian-12 2")
+    wanted = desired(decision("debian-12 2"))
+    publisher.publish(wanted)
+    path = publisher.root / "science" / "imagelist.signed"
+    data = path.read_bytes()
+    if damage == "stranger":
+        person = issue(PUBLISHER, authority())
+        publisher.publish(wanted, signer=Signer(person.certificate, person.key), now=NOW + DAY)
+    else:
+        path.write_bytes(
+            {"text": data.replace(b"Science", b"Sciencf"), "signature": data.replace(b"MII", b"MIJ"), "cut": data[:500], "empty": b""}[damage]
+        )
+    assert "sign" in all_done(publisher.publish(wanted, now=NOW + 2 * DAY))
+    publisher.sound()
+
+
+def test_leftovers_go_even_where_nothing_else_is_to_be_done(publisher):
+    publisher.build("debian-12 2")
+    wanted = desired(decision("debian-12 2"))
+    publisher.publish(wanted)
+    before = publisher.tree()
+    (publisher.root / f"{PREFIX}0").write_bytes(b"x")
+    (publisher.root / "science" / "images" / "x" / "1").mkdir(parents=True)
+    (publisher.root / "science" / "images" / "x" / "1" / f"{PREFIX}1").write_bytes(b"half")
+    assert publisher.publish(wanted) == ()
+    assert publisher.tree() == before
+
+
+def test_two_publishers_at_once_do_not_meet(publisher):
+    publisher.build("debian-12 2")
+    plan = publisher.plan(desired(decision("debian-12 2")))
+    publisher.root.mkdir()
+    handle = os.open(publisher.root, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(Transient, match="another run"):
+        carry_out(plan, publisher.root, publisher.store, publisher.signer)
+    os.close(handle)
+    all_done(carry_out(plan, publisher.root, publisher.store, publisher.signer))
+
+
+def test_what_is_published_can_be_fetched(publisher, tmp_path):
+    publisher.build("debian-12 2")
+    with WebServer(publisher.root) as server:
+        publisher.publish(desired(decision("debian-12 2"), url=server.url))
+        (image,) = publisher.list().images
+        fetch([image.uri], Blob(size=image.size, sha512=image.sha512), tmp_path / "got", allow=["127.0.0.1"])
+    assert (tmp_path / "got").read_bytes() == content("debian-12", "2")
+
+
+def test_killed_at_any_point_the_next_run_ends_in_the_same_state(tmp_path, trusted):
+    """A process of its own forks runs that are killed before their first, second, … file system call."""
+    work = tmp_path / "work"
+    work.mkdir()
+    issue(PUBLISHER, trusted).write(work, "person")
+    (work / "ca.pem").write_bytes(trusted.pem)
+    script = TESTS / "support" / "publishing.py"
+    result = subprocess.run([sys.executable, script, work], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(TESTS)})
+    assert result.returncode == 0, result.stderr
+    points = json.loads(result.stdout)
+    assert points["killed"] > 25
+    assert points["ends"] == 1
+
+
+def test_killed_in_the_middle_of_a_copy(publisher, tmp_path):
+    """A real kill -9 while an image is being copied out of a store that is slow."""
+    publisher.build("debian-12 2")
+    publisher.publish(desired(decision("debian-12 2")))
+    before = publisher.tree()
+    source = tmp_path / "slow"
+    os.mkfifo(source)
+    code = f"""
+from pathlib import Path
+from vmkeeper.images.files import temporary, copy_hashed
+with open({str(source)!r}, "rb") as slow, temporary(Path({str(publisher.root / "science" / "images" / "new")!r})) as new:
+    copy_hashed(slow, new.file)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    with source.open("wb") as pipe:
+        pipe.write(bytes(range(256)) * 20_000)
+        pipe.flush()
+        while not any(path.stat().st_size for path in publisher.root.rglob(f"{PREFIX}*")):
+            threading.Event().wait(0.02)
+        process.kill()
+        process.wait()
+    assert publisher.tree() != before
+    publisher.publish(desired(decision("debian-12 2")))
+    assert publisher.tree() == before

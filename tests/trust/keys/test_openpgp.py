@@ -1,0 +1,239 @@
+"""OpenPGP through gpg: what is accepted, what gpg alone would have let through, and what becomes of odd keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.trust import BORN, ISSUED, NOW, GpgHome, Signer
+from vmkeeper.errors import Refused, UserError
+from vmkeeper.trust.keys.armour import armour, dearmour, decode_public_key
+from vmkeeper.trust.keys.interface import PinnedOpenPGPKey
+from vmkeeper.trust.keys.openpgp import GpgVerifier, primary_fingerprint, short_folder, sign
+from vmkeeper.trust.keys.packets import normalised, read_certificate, read_signature
+
+DATA = b"object 0123\n\nwhat is signed\n"
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[GpgHome]:
+    made = GpgHome()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def gpg() -> Iterator[GpgVerifier]:
+    with GpgVerifier() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alice(home: GpgHome) -> Signer:
+    return home.signer(home.make("alice"))
+
+
+def pgp_key(signer: Signer) -> PinnedOpenPGPKey:
+    assert isinstance(signer.key, PinnedOpenPGPKey)
+    return signer.key
+
+
+@pytest.mark.parametrize("algorithm", ["ed25519", "nistp256", "nistp384", "nistp521", "brainpoolP256r1", "rsa2048", "rsa3072"])
+def test_keys_of_the_common_kinds_are_accepted(home: GpgHome, gpg: GpgVerifier, algorithm: str) -> None:
+    signer = home.signer(home.make(algorithm.lower(), algorithm))
+    for number in range(3):
+        data = DATA + bytes([65 + number])
+        signature = signer.sign(data)
+        assert normalised(signature, data) == signature
+        assert gpg.verify(pgp_key(signer), data, signature, NOW).key == signer.id
+
+
+@pytest.mark.parametrize("algorithm", ["secp256k1", "dsa2048", "rsa1024"])
+def test_other_kinds_are_refused_as_weak(home: GpgHome, gpg: GpgVerifier, algorithm: str) -> None:
+    signer = home.signer(home.make(f"weak{algorithm}", algorithm))
+    with pytest.raises(Refused) as caught:
+        gpg.verify(pgp_key(signer), DATA, signer.sign(DATA), NOW)
+    assert caught.value.rule == "R11"
+
+
+def test_another_text_or_another_key_is_refused(home: GpgHome, gpg: GpgVerifier, alice: Signer) -> None:
+    other = home.signer(home.make("other"))
+    signature = alice.sign(DATA)
+    for key, data in ((alice.key, DATA + b"x"), (alice.key, DATA.replace(b"\n", b"\r\n")), (other.key, DATA)):
+        assert isinstance(key, PinnedOpenPGPKey)
+        with pytest.raises(Refused) as caught:
+            gpg.verify(key, data, signature, NOW)
+        assert caught.value.rule == "R10"
+
+
+def test_a_forged_signature_that_begins_right_is_refused_by_gpg(gpg: GpgVerifier, alice: Signer) -> None:
+    packet = bytearray(dearmour("PGP", alice.sign(DATA)))
+    packet[-1] ^= 1
+    signature = armour("PGP", bytes(packet))
+    read_signature(signature, DATA)
+    with pytest.raises(Refused, match="gpg does not call"):
+        gpg.verify(pgp_key(alice), DATA, signature, NOW)
+
+
+def test_disagreement_gpg_takes_changes_to_the_unsigned_part_of_a_signature(home: GpgHome, alice: Signer, tmp_path: Path) -> None:
+    packet = dearmour("PGP", alice.sign(DATA))
+    keyid = bytes.fromhex(pgp_key(alice).fingerprint[-16:])
+    at = packet.rindex(keyid) - 2
+    longer = packet[:at] + bytes([9]) + packet[at + 1 : at + 10] + packet[at + 10 :]
+    changed = longer.replace(b"\x00\x0a\x09\x10" + keyid, b"\x00\x0d\x09\x10" + keyid + b"\x02\x64\x00", 1)
+    changed = changed[:1] + bytes([changed[1] + 3]) + changed[2:]
+    (tmp_path / "s").write_bytes(changed)
+    home.run("--verify", str(tmp_path / "s"), "-", data=DATA, at=NOW)
+    with pytest.raises(Refused, match="unsigned data"):
+        read_signature(armour("PGP", changed), DATA)
+
+
+def test_disagreement_gpg_takes_a_new_format_packet_header(home: GpgHome, gpg: GpgVerifier, alice: Signer, tmp_path: Path) -> None:
+    packet = dearmour("PGP", alice.sign(DATA))
+    changed = b"\xc2" + packet[1:]
+    (tmp_path / "s").write_bytes(changed)
+    home.run("--verify", str(tmp_path / "s"), "-", data=DATA, at=NOW)
+    with pytest.raises(Refused, match="not in the form we write"):
+        read_signature(armour("PGP", changed), DATA)
+    assert normalised(armour("PGP", changed), DATA) == armour("PGP", packet)
+
+
+def test_disagreement_gpg_takes_text_signatures(home: GpgHome, alice: Signer, tmp_path: Path) -> None:
+    fingerprint = pgp_key(alice).fingerprint
+    text = home.signer(fingerprint, "--textmode").sign(DATA)
+    (tmp_path / "s").write_text(text)
+    home.run("--verify", str(tmp_path / "s"), "-", data=DATA, at=NOW)
+    with pytest.raises(Refused, match="binary document") as caught:
+        read_signature(text, DATA)
+    assert caught.value.rule == "R11"
+
+
+def test_a_signature_with_a_notation_is_accepted_because_that_is_signed(home: GpgHome, gpg: GpgVerifier, alice: Signer) -> None:
+    signer = home.signer(pgp_key(alice).fingerprint, "--sig-notation", "a@example.org=b")
+    assert gpg.verify(pgp_key(alice), DATA, signer.sign(DATA), NOW)
+
+
+def test_an_expired_signature_is_refused(home: GpgHome, gpg: GpgVerifier, alice: Signer) -> None:
+    signer = home.signer(pgp_key(alice).fingerprint, "--default-sig-expire", "2d")
+    signature = signer.sign(DATA)
+    assert gpg.verify(pgp_key(alice), DATA, signature, ISSUED)
+    with pytest.raises(Refused):
+        gpg.verify(pgp_key(alice), DATA, signature, NOW.replace(day=10))
+
+
+def test_verifying_leaves_the_users_keyring_alone(home: GpgHome, alice: Signer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GNUPGHOME", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with GpgVerifier() as gpg:
+        gpg.verify(pgp_key(alice), DATA, alice.sign(DATA), NOW)
+        (made,) = gpg._homes.values()
+        assert made[2].stat().st_mode & 0o777 == 0o700
+    assert not made[2].exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_temporary_folder_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    made = short_folder()
+    made.rmdir()
+    assert len(str(made)) < 60
+    assert list(long.iterdir()) == []
+
+
+def test_key_files_that_hold_something_else_are_refused(home: GpgHome, alice: Signer) -> None:
+    both = home.run("--armor", "--export").decode()
+    secret = home.run("--armor", "--export-secret-keys", pgp_key(alice).fingerprint).decode()
+    good = pgp_key(alice).armour
+    for text in (
+        both,
+        secret,
+        secret.replace("PRIVATE", "PUBLIC"),
+        good + good,
+        good[:200],
+        "",
+        good.replace("PUBLIC KEY BLOCK", "MESSAGE"),
+        alice.sign(DATA),
+    ):
+        with pytest.raises(Refused) as caught:
+            read_certificate(text)
+        assert caught.value.rule == "R10"
+
+
+def test_comments_in_a_key_file_do_no_harm(alice: Signer) -> None:
+    good = pgp_key(alice)
+    with_comment = good.armour.replace("BLOCK-----\n", "BLOCK-----\nComment: Alice's key\nVersion: 1\n", 1)
+    assert read_certificate(with_comment).fingerprint == good.fingerprint
+    assert read_certificate(good.armour.replace("\n", "\r\n")).fingerprint == good.fingerprint
+
+
+def test_a_pinned_fingerprint_that_is_not_the_keys_is_refused(gpg: GpgVerifier, alice: Signer) -> None:
+    wrong = pgp_key(alice).model_copy(update={"fingerprint": "A" * 40})
+    with pytest.raises(Refused, match="another fingerprint"):
+        gpg.verify(wrong, DATA, alice.sign(DATA), NOW)
+
+
+def test_a_key_that_gpg_does_not_take_is_refused(gpg: GpgVerifier, alice: Signer) -> None:
+    first = decode_public_key(pgp_key(alice).armour)
+    import base64
+
+    bare = first[: 2 + first[1]]
+    text = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + base64.b64encode(bare).decode() + "\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    assert read_certificate(text).fingerprint == pgp_key(alice).fingerprint
+    with pytest.raises(Refused, match="does not take"):
+        gpg.verify(PinnedOpenPGPKey(type="openpgp", fingerprint=pgp_key(alice).fingerprint, armour=text), DATA, alice.sign(DATA), NOW)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=120), st.binary(max_size=6))
+def test_any_bytes_as_a_signature_are_refused(data: bytes, head: bytes) -> None:
+    for tried in (data, b"\x88" + bytes([len(data)]) + data, b"\x88" + bytes([len(data) + 4]) + b"\x04\x00\x16\x0a" + data, head + data):
+        with pytest.raises(Refused):
+            read_signature(armour("PGP", tried), DATA)
+        with pytest.raises(Refused):
+            normalised(armour("PGP", tried), DATA)
+
+
+def test_every_byte_of_a_signature_counts(gpg: GpgVerifier, alice: Signer) -> None:
+    packet = dearmour("PGP", alice.sign(DATA))
+    for at in range(len(packet)):
+        changed = bytearray(packet)
+        changed[at] ^= 1 << (at % 8)
+        with pytest.raises(Refused):
+            gpg.verify(pgp_key(alice), DATA, armour("PGP", bytes(changed)), NOW)
+
+
+def test_signing_asks_the_users_gpg(home: GpgHome, gpg: GpgVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime
+
+    monkeypatch.setenv("GNUPGHOME", str(home.path))
+    fingerprint = home.make("now")
+    assert primary_fingerprint("now@example.org") == fingerprint
+    assert primary_fingerprint(fingerprint[-16:]) == fingerprint
+    assert primary_fingerprint(fingerprint + "!") == fingerprint
+    key = PinnedOpenPGPKey(type="openpgp", fingerprint=fingerprint, armour=home.export(fingerprint))
+    (home.path / "gpg.conf").write_text("comment hello\nemit-version\nno-armor\n")
+    try:
+        signature = sign(fingerprint, DATA)
+    finally:
+        (home.path / "gpg.conf").unlink()
+    assert gpg.verify(key, DATA, signature, datetime.now(UTC)).key == f"openpgp:{fingerprint}"
+    home.make("twin")
+    home.run("--passphrase", "", "--pinentry-mode", "loopback", "--quick-generate-key", "Second <twin@example.org>", "ed25519", "sign", "0", at=BORN)
+    for name in ("nobody@example.org", "twin@example.org"):
+        with pytest.raises(UserError) as caught:
+            primary_fingerprint(name)
+        assert caught.value.hint
+
+
+def test_a_missing_gpg_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from vmkeeper.errors import EnvironmentLacks
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentLacks, match="gpg"):
+        GpgVerifier()

@@ -1,0 +1,288 @@
+"""SSHSIG: our verifier and ssh-keygen on the same signatures, and everything that must not pass."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.trust import SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
+from vmkeeper.errors import Refused, UserError
+from vmkeeper.trust.keys import ssh
+from vmkeeper.trust.keys.armour import armour, dearmour, decode_signature
+
+DATA = b"object 0123\n\nwhat is signed\n"
+KINDS = [("ed25519", None), ("ecdsa", 256), ("ecdsa", 384), ("ecdsa", 521), ("rsa", 2048), ("rsa", 3072)]
+
+
+def text(signer: Signer) -> str:
+    return str(getattr(signer.key, "key"))  # noqa: B009 - either kind of key
+
+
+def keygen_accepts(folder: Path, key: str, data: bytes, signature: str) -> bool:
+    allowed, file = folder / "allowed", folder / "signature"
+    allowed.write_text(f'alice namespaces="git" {key}\n')
+    file.write_text(signature)
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", "alice", "-n", "git", "-s", str(file)]
+    return subprocess.run(command, input=data, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_signatures_of_ssh_keygen_are_accepted(tmp_path: Path, kind: str, bits: int | None, algorithm: str) -> None:
+    signer = ssh_signer(ssh_key(tmp_path, kind, bits), "-O", f"hashalg={algorithm}")
+    signature = signer.sign(DATA)
+    assert ssh.verify(text(signer), DATA, signature).key == signer.id
+    with pytest.raises(Refused):
+        ssh.verify(text(signer), DATA + b"x", signature)
+
+
+def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path) -> None:
+    file = ssh_key(tmp_path)
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", str(file)], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert ssh.read_public_key(ssh_public(file)).fingerprint == shown.split()[1]
+
+
+@pytest.mark.parametrize("flags", [1, 5])
+def test_a_touched_security_key_is_accepted_as_ssh_keygen_does(tmp_path: Path, flags: int) -> None:
+    signer = SecurityKey().signer(flags, counter=0xFFFFFFFF)
+    signature = signer.sign(DATA)
+    assert ssh.verify(text(signer), DATA, signature).key == signer.id
+    assert keygen_accepts(tmp_path, text(signer), DATA, signature)
+
+
+def test_an_ecdsa_security_key_is_accepted_as_ssh_keygen_does(tmp_path: Path) -> None:
+    kind, application = b"sk-ecdsa-sha2-nistp256@openssh.com", b"ssh:"
+    private = ec.generate_private_key(ec.SECP256R1())
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    blob = b"".join(map(_string, (kind, b"nistp256", point, application)))
+    key = f"{kind.decode()} {base64.b64encode(blob).decode()}"
+    tail = b"\x01\x00\x00\x00\x02"
+    token = hashlib.sha256(application).digest() + tail + hashlib.sha256(to_sign(DATA)).digest()
+    r, s = decode_dss_signature(private.sign(token, ec.ECDSA(hashes.SHA256())))
+    signature = sshsig(blob, _string(kind) + _string(_string(_mpint(r)) + _string(_mpint(s))) + tail)
+    assert ssh.verify(key, DATA, signature).key.startswith("ssh:SHA256:")
+    assert keygen_accepts(tmp_path, key, DATA, signature)
+
+
+def test_disagreement_ssh_keygen_takes_a_security_key_that_nobody_touched(tmp_path: Path) -> None:
+    signer = SecurityKey().signer(flags=0)
+    signature = signer.sign(DATA)
+    assert keygen_accepts(tmp_path, text(signer), DATA, signature)
+    with pytest.raises(Refused, match="without anybody touching"):
+        ssh.verify(text(signer), DATA, signature)
+
+
+def test_disagreement_ssh_keygen_check_novalidate_is_good_for_any_key(tmp_path: Path) -> None:
+    signer, pinned = ssh_signer(ssh_key(tmp_path)), ssh_signer(ssh_key(tmp_path))
+    signature = signer.sign(DATA)
+    (tmp_path / "s").write_text(signature)
+    command = ["ssh-keygen", "-Y", "check-novalidate", "-n", "git", "-s", str(tmp_path / "s")]
+    assert subprocess.run(command, input=DATA, capture_output=True, check=False, timeout=60).returncode == 0
+    with pytest.raises(Refused, match="another key"):
+        ssh.verify(text(pinned), DATA, signature)
+
+
+def _string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _mpint(number: int) -> bytes:
+    return number.to_bytes(number.bit_length() // 8 + 1, "big")
+
+
+ED = Ed25519PrivateKey.generate()
+POINT = ED.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+BLOB = _string(b"ssh-ed25519") + _string(POINT)
+KEY = f"ssh-ed25519 {base64.b64encode(BLOB).decode()}"
+RAW = ED.sign(to_sign(DATA))
+GOOD = _string(b"ssh-ed25519") + _string(RAW)
+
+
+def test_the_parts_that_the_refusals_below_change_are_good() -> None:
+    assert ssh.verify(KEY, DATA, sshsig(BLOB, GOOD))
+
+
+@pytest.mark.parametrize(
+    ("signature", "rule"),
+    [
+        (sshsig(BLOB, GOOD, namespace=b"file"), "R10"),
+        (sshsig(BLOB, GOOD, namespace=b""), "R10"),
+        (sshsig(BLOB, GOOD, digest=b"sha1"), "R11"),
+        (sshsig(BLOB, GOOD, digest=b"sha256"), "R10"),
+        (sshsig(BLOB, GOOD, version=0), "R10"),
+        (sshsig(BLOB, GOOD, version=2), "R10"),
+        (sshsig(BLOB, GOOD, reserved=b"x"), "R10"),
+        (sshsig(BLOB, GOOD, magic=b"SSHSIH"), "R10"),
+        (sshsig(BLOB, GOOD + b"x"), "R10"),
+        (sshsig(BLOB, GOOD[:-1]), "R10"),
+        (sshsig(BLOB, _string(b"ssh-rsa") + _string(RAW)), "R10"),
+        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(RAW + b"\0")), "R10"),
+        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(b"")), "R10"),
+        (sshsig(BLOB, b""), "R10"),
+        (sshsig(BLOB + b"x", GOOD), "R10"),
+        (sshsig(b"", GOOD), "R10"),
+        (armour("SSH", dearmour("SSH", sshsig(BLOB, GOOD)) + b"x"), "R10"),
+        (armour("SSH", b""), "R10"),
+        (armour("SSH", b"SSHSIG"), "R10"),
+    ],
+)
+def test_other_structures_are_refused(signature: str, rule: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ssh.verify(KEY, DATA, signature)
+    assert caught.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda armoured: armoured.replace("\n", "\r\n"),
+        lambda armoured: armoured[:-1],
+        lambda armoured: armoured + "\n",
+        lambda armoured: armoured.replace("=\n", "\n"),
+        lambda armoured: armoured.replace("U1NIU0lH", "U1NI\nU0lH", 1),
+        lambda armoured: armoured.replace("U1NIU0lH", "U1NIU0lH ", 1),
+        lambda armoured: armoured.replace("BEGIN SSH SIGNATURE", "BEGIN SSH  SIGNATURE", 1),
+        lambda armoured: armoured.replace("U1NIU0lH", "Ü1NIU0lH", 1),
+    ],
+)
+def test_other_armour_is_refused(change: object) -> None:
+    assert callable(change)
+    good = sshsig(BLOB, GOOD)
+    assert change(good) != good
+    with pytest.raises(Refused, match="signature block"):
+        ssh.verify(KEY, DATA, change(good))
+
+
+@pytest.mark.parametrize("comment", ["", "someone@example.org"])
+@pytest.mark.parametrize(
+    "broken", ["ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa " + KEY.split()[1], KEY + "=", "ssh-ed25519 " + base64.b64encode(BLOB[:-40]).decode()]
+)
+def test_public_keys_that_lie_about_themselves_are_refused(broken: str, comment: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ssh.verify(f"{broken} {comment}".strip(), DATA, sshsig(BLOB, GOOD))
+    assert caught.value.rule == "R10"
+
+
+def _ecdsa(r: bytes, s: bytes, kind: bytes = b"ecdsa-sha2-nistp256", curve: bytes = b"nistp256", point: bytes = b"") -> tuple[str, str]:
+    private = ec.derive_private_key(7, ec.SECP256R1())
+    point = point or private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    blob = b"".join(map(_string, (kind, curve, point)))
+    if not r:
+        one, two = decode_dss_signature(private.sign(to_sign(DATA), ec.ECDSA(hashes.SHA256())))
+        r, s = _mpint(one), _mpint(two)
+    return f"{kind.decode()} {base64.b64encode(blob).decode()}", sshsig(blob, _string(kind) + _string(_string(r) + _string(s)))
+
+
+def test_ecdsa_numbers_that_are_not_in_their_shortest_form_are_refused() -> None:
+    key, signature = _ecdsa(b"", b"")
+    assert ssh.verify(key, DATA, signature)
+    for r, s in ((b"\0", b"\0"), (b"\xff" * 32, b"\x01"), (b"\0\0\x01", b"\x01"), (b"\x01", b"\0\x01"), (b"", b"\x01")):
+        key, signature = _ecdsa(r or b"\x80", s)
+        with pytest.raises(Refused) as caught:
+            ssh.verify(key, DATA, signature)
+        assert caught.value.rule == "R10"
+
+
+@pytest.mark.parametrize("lie", [{"curve": b"nistp384"}, {"point": b"\x02" + b"\x01" * 32}, {"point": b"\x04" + b"\x01" * 64}, {"point": b"\0"}])
+def test_ecdsa_keys_that_are_no_points_of_their_curve_are_refused(lie: dict[str, bytes]) -> None:
+    key, signature = _ecdsa(b"", b"", **lie)
+    with pytest.raises(Refused):
+        ssh.verify(key, DATA, signature)
+
+
+def test_unknown_key_types_are_refused_by_name() -> None:
+    for kind in (b"ssh-dss", b"ssh-xmss@openssh.com", b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", b"ssh-ed25519-cert-v01@openssh.com"):
+        blob = _string(kind) + _string(b"x")
+        with pytest.raises(Refused, match="of this type") as caught:
+            ssh.verify(f"{kind.decode()} {base64.b64encode(blob).decode()}", DATA, sshsig(blob, _string(kind) + _string(b"x")))
+        assert caught.value.rule == "R11"
+
+
+def _rsa_key() -> tuple[rsa.RSAPrivateKey, bytes]:
+    private = rsa.generate_private_key(65537, 2048)
+    numbers = private.public_key().public_numbers()
+    return private, b"".join(map(_string, (b"ssh-rsa", _mpint(numbers.e), _mpint(numbers.n))))
+
+
+def test_rsa_with_sha1_is_refused() -> None:
+    private, blob = _rsa_key()
+    key = f"ssh-rsa {base64.b64encode(blob).decode()}"
+    for name, algorithm, rule in ((b"rsa-sha2-256", hashes.SHA256(), ""), (b"rsa-sha2-512", hashes.SHA512(), ""), (b"ssh-rsa", hashes.SHA1(), "R11")):
+        signature = sshsig(blob, _string(name) + _string(private.sign(to_sign(DATA), padding.PKCS1v15(), algorithm)))
+        if not rule:
+            assert ssh.verify(key, DATA, signature)
+            continue
+        with pytest.raises(Refused) as caught:
+            ssh.verify(key, DATA, signature)
+        assert caught.value.rule == rule
+
+
+def test_wrappers_say_yes_and_no() -> None:
+    assert ssh.verify_ed25519(POINT, to_sign(DATA), RAW)
+    assert not ssh.verify_ed25519(POINT[:-1], to_sign(DATA), RAW)
+    assert not ssh.verify_ed25519(POINT, b"", RAW)
+    private = ec.derive_private_key(7, ec.SECP384R1())
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    signature = private.sign(DATA, ec.ECDSA(hashes.SHA384()))
+    assert ssh.verify_ecdsa(b"nistp384", point, DATA, signature)
+    assert not ssh.verify_ecdsa(b"nistp384", point, DATA, encode_dss_signature(1, 1))
+    assert not ssh.verify_ecdsa(b"nistp384", point, DATA, b"")
+    key, _ = _rsa_key()
+    numbers, made = key.public_key().public_numbers(), key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+    assert ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, made)
+    assert not ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-512", DATA, made)
+    assert not ssh.verify_rsa(1, numbers.n, b"rsa-sha2-256", DATA, made)
+    assert not ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_signature_are_refused(data: bytes) -> None:
+    for tried in (data, b"SSHSIG\0\0\0\1" + data):
+        with pytest.raises(Refused):
+            ssh.verify(KEY, DATA, armour("SSH", tried))
+
+
+@given(
+    st.binary(max_size=100),
+    st.sampled_from([b"ssh-ed25519", b"ssh-rsa", b"ecdsa-sha2-nistp256", b"sk-ssh-ed25519@openssh.com", b"sk-ecdsa-sha2-nistp256@openssh.com"]),
+)
+def test_any_bytes_as_a_key_are_refused(data: bytes, kind: bytes) -> None:
+    blob = _string(kind) + data
+    with pytest.raises(Refused):
+        ssh.verify(f"{kind.decode()} {base64.b64encode(blob).decode()}", DATA, sshsig(blob, _string(kind) + _string(RAW) + b"\x01\0\0\0\0"))
+
+
+def test_signing_with_a_key_file_gives_the_form_we_verify(tmp_path: Path) -> None:
+    file = ssh_key(tmp_path)
+    for name in (str(file), f"{file}.pub"):
+        assert ssh.verify(ssh_public(file), DATA, ssh.sign(name, DATA))
+
+
+def test_the_public_half_is_found_however_git_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ssh_key(tmp_path)
+    expected = ssh_public(file)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (str(file), f"{file}.pub", f"~/{file.name}", f"key::{expected}", f"{expected} a comment"):
+        assert ssh.public_key_of(name) == expected
+    file.with_name(file.name + ".pub").unlink()
+    assert ssh.public_key_of(str(file)) == expected
+    (tmp_path / "empty.pub").write_text("nothing\n")
+    for name in (str(tmp_path / "nowhere"), str(tmp_path / "nowhere.pub"), str(tmp_path / "empty.pub")):
+        with pytest.raises(UserError):
+            ssh.public_key_of(name)
+
+
+def test_signatures_are_written_again_in_our_form(tmp_path: Path) -> None:
+    made = ssh_signer(ssh_key(tmp_path)).sign(DATA)
+    assert armour("SSH", decode_signature("SSH", made)) == made

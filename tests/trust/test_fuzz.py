@@ -1,0 +1,113 @@
+"""Whatever happens to the bytes of a valid tag, it is refused with a reason and nothing escapes."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.trust import NOW, SecurityKey, Signer, World, person, pinned, release, ssh_key, ssh_signer
+from vmkeeper.trust import tagobject
+from vmkeeper.trust.keys.armour import armour, dearmour
+from vmkeeper.trust.keys.openpgp import GpgVerifier
+from vmkeeper.trust.verify import Accepted, Context, Rejected, verify
+from vmkeeper.values import visible
+
+KNOWN_RULES = {"R1", "R6", "R7", "R9", "R10", "R11", "R12", "R13", "R14", "R22", "R32"}
+
+
+class Target:
+    """A valid tag and the question whether a changed one is accepted."""
+
+    def __init__(self, signer: Signer, openpgp: GpgVerifier) -> None:
+        world = World()
+        self.name = world.endorse(signer, world.commit(release()))
+        raw = world.tags[self.name]
+        assert raw
+        self.raw = raw
+        self.kind = tagobject.parse(raw).kind
+        self.context: Context = world.context(pinned(person("alice", signer)), openpgp, NOW)
+        assert self.accepts(raw)
+
+    def accepts(self, raw: bytes | None, name: str = "") -> bool:
+        (verdict,) = verify({name or self.name: raw}, self.context)
+        if isinstance(verdict, Rejected):
+            assert verdict.refusals
+            assert {refusal.rule for refusal in verdict.refusals} <= KNOWN_RULES
+            assert all(visible(str(refusal)) == str(refusal) for refusal in verdict.refusals)
+        return isinstance(verdict, Accepted)
+
+
+@pytest.fixture(scope="module", params=["ed25519", "ecdsa", "sk", "pgp"])
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, openpgp: GpgVerifier) -> Target:
+    makers: dict[str, Callable[[], Signer]] = {
+        "ed25519": lambda: ssh_signer(ssh_key(tmp_path_factory.mktemp("ssh"))),
+        "ecdsa": lambda: ssh_signer(ssh_key(tmp_path_factory.mktemp("ssh"), "ecdsa", 256)),
+        "sk": lambda: SecurityKey().signer(),
+        "pgp": lambda: request.getfixturevalue("pgp"),
+    }
+    return Target(makers[request.param](), openpgp)
+
+
+def test_no_changed_byte_is_accepted(target: Target) -> None:
+    chance = random.Random(7)
+    for at in range(len(target.raw)):
+        changed = bytearray(target.raw)
+        changed[at] ^= 1 << chance.randrange(8)
+        assert not target.accepts(bytes(changed)), (at, target.raw[at : at + 1])
+
+
+def test_no_inserted_or_dropped_byte_is_accepted(target: Target) -> None:
+    chance = random.Random(8)
+    for _ in range(700):
+        at = chance.randrange(len(target.raw) + 1)
+        assert not target.accepts(target.raw[:at] + bytes([chance.choice(b"\n A0\0=\r-{}")]) + target.raw[at:]), at
+        if at < len(target.raw):
+            assert not target.accepts(target.raw[:at] + target.raw[at + 1 :]), at
+
+
+def test_no_changed_byte_inside_the_signature_is_accepted_under_good_armour(target: Target) -> None:
+    parsed = tagobject.parse(target.raw)
+    packet = dearmour(target.kind, parsed.signature)
+    for at in range(len(packet)):
+        for bit in (0, at % 7 + 1):
+            changed = bytearray(packet)
+            changed[at] ^= 1 << bit
+            assert not target.accepts(parsed.signed + armour(target.kind, bytes(changed)).encode()), at
+
+
+def test_no_truncated_or_repeated_tag_is_accepted(target: Target) -> None:
+    for at in range(0, len(target.raw), 7):
+        assert not target.accepts(target.raw[:at])
+    for changed in (target.raw * 2, target.raw + tagobject.parse(target.raw).signature.encode(), b"", None):
+        assert not target.accepts(changed)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_no_spliced_tag_is_accepted(target: Target, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(target.raw)))
+    stop = data.draw(st.integers(start, len(target.raw)))
+    piece = data.draw(st.binary(max_size=40) | st.just(target.raw[stop : stop + 50]) | st.text(max_size=20).map(lambda text: text.encode()))
+    changed = target.raw[:start] + piece + target.raw[stop:]
+    assert target.accepts(changed) == (changed == target.raw)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(name=st.text(max_size=50), raw=st.binary(max_size=400) | st.none())
+def test_any_name_and_any_bytes_get_a_verdict(target: Target, name: str, raw: bytes | None) -> None:
+    assert not target.accepts(raw, name or "x")
+    assert not target.accepts(target.raw, name or "x")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(packet=st.binary(max_size=200), kind=st.sampled_from(["PGP", "SSH"]))
+def test_any_signature_gets_a_verdict(target: Target, packet: bytes, kind: str) -> None:
+    signed = tagobject.parse(target.raw).signed
+    assert not target.accepts(signed + armour(kind, packet).encode())
+    text = f"-----BEGIN {kind} SIGNATURE-----\n{base64.b64encode(packet).decode()}\n-----END {kind} SIGNATURE-----\n"
+    assert not target.accepts(signed + text.encode())
