@@ -55,7 +55,8 @@ class Scalar:
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        raise TypeError(f"{cls.__name__} has no parser")
+        """The value that a file gives; raises ValueError with the form that is wanted."""
+        raise TypeError(f"{cls.__name__} has no parser for {value!r}")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -82,12 +83,15 @@ class Size(Scalar, int):
     @classmethod
     def parse(cls, value: Any) -> Size:
         """Read `4GiB` or a count of bytes; raises ValueError naming the units."""
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return cls(value)
+        count = value if isinstance(value, int) and not isinstance(value, bool) else -1
         match = re.fullmatch(r"([0-9]{1,20}) *([A-Za-z]*)", value) if isinstance(value, str) else None
-        if match is None or match[2] not in _SIZE_UNITS:
+        if match is not None and match[2] in _SIZE_UNITS:
+            count = int(match[1]) * _SIZE_UNITS[match[2]]
+        if count < 0:
             raise ValueError(f"{value!r} is not a size: write a whole number and one of {', '.join(u for u in _SIZE_UNITS if u)}, such as 4GiB")
-        return cls(int(match[1]) * _SIZE_UNITS[match[2]])
+        if count >= 2**63:
+            raise ValueError("a size of 8 EiB or more fits in no file: write a smaller size")
+        return cls(count)
 
     def __str__(self) -> str:
         for unit, factor in reversed(_SIZE_UNITS.items()):
@@ -147,7 +151,7 @@ class Version(Scalar):
 
     _pattern = r"^[0-9]{1,18}(\.[0-9]{1,18}){0,7}$"
     _examples = ("2026.11.20.7",)
-    __slots__ = ("text", "_key")
+    __slots__ = ("_key", "text")
 
     def __init__(self, text: str) -> None:
         if not re.fullmatch(r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}", text):
@@ -160,6 +164,7 @@ class Version(Scalar):
 
     @classmethod
     def parse(cls, value: Any) -> Version:
+        """Read text such as `2026.11`; a number is refused, for it has lost its zeros."""
         if isinstance(value, Version):
             return value
         if not isinstance(value, str):
@@ -202,7 +207,7 @@ class VersionConstraint(Scalar):
 
     _pattern = r"^(\*|\s*(>=|<=|==|!=|>|<)\s*[0-9.]+\s*(,\s*(>=|<=|==|!=|>|<)\s*[0-9.]+\s*)*)$"
     _examples = (">=2026.10", ">=2026.10, <2027", "*")
-    __slots__ = ("text", "_terms")
+    __slots__ = ("_terms", "text")
 
     def __init__(self, text: str) -> None:
         terms = []
@@ -216,6 +221,7 @@ class VersionConstraint(Scalar):
 
     @classmethod
     def parse(cls, value: Any) -> VersionConstraint:
+        """Read text such as `>=2026.10, <2027`; a number is refused."""
         if isinstance(value, VersionConstraint):
             return value
         if not isinstance(value, str):

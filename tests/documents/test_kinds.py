@@ -31,9 +31,10 @@ def test_each_kind_lies_in_its_place(path: str, kind: str, subject: str) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "README.md", "docs/x.yaml", "appliances/a/files/etc/motd", "appliances/a/files/x.yaml", "appliances/a/provision/10-x.sh", "appliances/a/tests/10-x",
-        "appliances/a/keyrings/docker.gpg", "appliances/a/docker.asc", "appliances/a/README.md", "appliances/README.md", "endorsers/keys/alice.asc", "endorsers/README.md",
-        "sites/.gitkeep", "clusters/.gitignore", "engine/vmkeeper/values.py", ".github/workflows/x.yaml", "sites", "tests/sites/a.yml",
+        "README.md", "docs/x.yaml", "engine/vmkeeper/values.py", ".github/workflows/x.yaml", "sites", "tests/sites/a.yml",
+        "appliances/a/files/etc/motd", "appliances/a/files/x.yaml", "appliances/a/tests/10-x", "appliances/a/provision/10-x.sh",
+        "appliances/a/keyrings/docker.gpg", "appliances/a/docker.asc", "appliances/a/README.md", "appliances/README.md",
+        "endorsers/keys/alice.asc", "endorsers/README.md", "sites/.gitkeep", "clusters/.gitignore",
     ],
 )  # fmt: skip
 def test_other_files_may_lie_beside(path: str) -> None:

@@ -4,68 +4,24 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from support.trust import APPLIANCE, UUID, GpgHome, release, ssh_key, ssh_public
+from support.endorsing import Site, endorsers, make_site
+from support.trust import APPLIANCE, UUID, GpgHome, SecurityKey, World, release, ssh_key, ssh_public
 from vmkeeper.catalogue.catalogue import Catalogue
-from vmkeeper.documents.dump import dump
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.endorsement import Desk, candidate, same_bytes
 from vmkeeper.execute.evidence import describe, evidence, package_changes
-from vmkeeper.execute.signing import Role, SigningKey, role, signing_key
-from vmkeeper.execute.verification import judge
+from vmkeeper.execute.signing import role, signing_key
+from vmkeeper.execute.verification import RepositoryHistory, judge
 from vmkeeper.images.store import Store
 from vmkeeper.repository.tags import create_tag, list_tags, root_commit
-from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.verify import Accepted
 from vmkeeper.values import Duration, Version, sha512_hex
-
-
-@dataclass
-class Site:
-    """A repository on disk with people who can endorse."""
-
-    folder: Path
-    keys: Path
-    store: Store
-    alice: Path
-    bob: str
-
-    @property
-    def repository(self) -> Repository:
-        return Repository.open(self.folder)
-
-    def git(self, *words: str) -> str:
-        return subprocess.run(["git", *words], cwd=self.folder, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-
-    def commit(self, message: str = "change") -> str:
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
-        return self.git("rev-parse", "HEAD")
-
-    def write(self, path: str, text: str) -> None:
-        file = self.folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def build(self, version: str, packages: str = "bash 5.2 amd64\n", **changes: object) -> str:
-        """Commit a release record, as apply does."""
-        manifest = self.store.put_bytes(packages.encode())
-        made = release(version, manifest=manifest.model_dump(), packages=packages.count("\n"), **changes)
-        self.write(f"appliances/{APPLIANCE}/release.yaml", dump(made).decode())
-        return self.commit(f"release: {version}")
-
-    def desk(self, key: str | None = None, name: str | None = None) -> Desk:
-        chosen, who = self.person(key, name)
-        return Desk(self.repository, self.repository.head(), chosen, who, lambda: datetime.now(UTC))
-
-    def person(self, key: str | None = None, name: str | None = None) -> tuple[SigningKey, Role]:
-        chosen = signing_key(self.repository, key)
-        return chosen, role(Catalogue.at(self.repository, self.repository.head()), chosen, APPLIANCE, name)
 
 
 @pytest.fixture(scope="module")
@@ -77,54 +33,7 @@ def gpg(request: pytest.FixtureRequest) -> Iterator[GpgHome]:
 
 @pytest.fixture
 def site(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setenv("GNUPGHOME", str(gpg.path))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    for folder in ("home", "repo", "keys", "store"):
-        (tmp_path / folder).mkdir()
-    try:
-        bob = gpg.fingerprint("bob")
-    except subprocess.CalledProcessError:
-        bob = gpg.make("bob")
-    made = Site(tmp_path / "repo", tmp_path / "keys", Store(tmp_path / "store"), ssh_key(tmp_path / "keys"), bob)
-    made.git("init", "-q", "-b", "main")
-    for name, value in (
-        ("user.name", "Somebody"),
-        ("user.email", "somebody@example.org"),
-        ("gpg.format", "ssh"),
-        ("user.signingKey", str(made.alice)),
-    ):
-        made.git("config", name, value)
-    made.write("endorsers/keys/bob.asc", gpg.export(bob))
-    made.write("endorsers/examples.yaml", _endorsers(made))
-    made.commit("endorsers")
-    made.build("2026.5.1.1")
-    return made
-
-
-def _endorsers(site: Site, quorum: int = 1) -> str:
-    return f"""title: Examples
-community: examples
-policy: What you endorse you have looked at.
-quorum: {quorum}
-maximum_lifetime: 90d
-endorsers:
-  - name: alice
-    full_name: Alice Example
-    email: alice@example.org
-    keys:
-      - type: ssh
-        key: {ssh_public(site.alice)}
-    scope:
-      appliances: ["debian-*"]
-  - name: bob
-    full_name: Bob Example
-    email: bob@example.org
-    keys:
-      - type: openpgp
-        fingerprint: {site.bob}
-        file: keys/bob.asc
-"""
+    return make_site(tmp_path, gpg, monkeypatch)
 
 
 def test_an_ssh_key_of_gits_configuration_endorses(site: Site) -> None:
@@ -195,7 +104,7 @@ def test_serials_and_digests_chain_over_appliances_versions_and_kinds(site: Site
     assert [int(tag.rsplit("/", 1)[1]) for tag in tags] == [1, 2, 3]
     objects = {ref.name: ref.raw for ref in list_tags(site.repository)}
     verdicts = {verdict.tag: verdict for verdict in site.desk().verdicts()}
-    for before, after in zip(tags, tags[1:], strict=False):
+    for before, after in pairwise(tags):
         statement = verdicts[after].statement
         assert statement is not None
         assert statement.previous == sha512_hex(objects[before] or b"")
@@ -271,14 +180,14 @@ def test_an_appliance_out_of_scope_is_refused(site: Site) -> None:
 
 
 def test_with_several_lists_the_shortest_validity_counts(site: Site) -> None:
-    site.write("endorsers/strict.yaml", _endorsers(site).replace("90d", "30d"))
+    site.write("endorsers/strict.yaml", endorsers(site).replace("90d", "30d"))
     site.commit()
     assert site.person()[1].pinned.name == "strict"
     assert site.person(name="examples")[1].pinned.name == "examples"
 
 
 def test_lists_that_know_the_key_by_two_names_need_a_choice(site: Site) -> None:
-    site.write("endorsers/other.yaml", _endorsers(site).replace("name: alice", "name: al"))
+    site.write("endorsers/other.yaml", endorsers(site).replace("name: alice", "name: al"))
     site.commit()
     with pytest.raises(UserError, match="different names"):
         site.person()
@@ -382,3 +291,24 @@ def test_packages_of_two_architectures_are_told_apart() -> None:
     assert changes.changed == (("a:i386", "1", "2"),)
     assert changes.added == (("c:all", "1"),)
     assert changes.removed == (("b:all", "1"),)
+
+
+def test_a_long_list_of_changes_is_cut() -> None:
+    from vmkeeper.execute.endorsement import Candidate
+    from vmkeeper.execute.evidence import Evidence
+    from vmkeeper.trust.verify import Record
+
+    world = World()
+    said = world.statement(SecurityKey().plain_signer(), world.commit(release("1")))
+    changes = package_changes("\n", "".join(f"p{number} 1 all\n" for number in range(50)) + "\n")
+    lines = list(describe(Evidence(Candidate("b" * 40, Record("0" * 128, release("2"))), said, changes)))
+    assert "  and 10 more" in lines
+
+
+def test_a_record_off_the_mainline_is_not_read(site: Site) -> None:
+    history = RepositoryHistory(site.repository, site.repository.head())
+    site.git("switch", "-q", "-c", "side")
+    side = site.build("2026.6.1.9")
+    assert history.record(side, APPLIANCE) is None
+    assert not history.on_mainline(side)
+    assert history.record(site.git("rev-parse", "main"), "other") is None

@@ -10,12 +10,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from support.certificates import NOW, PUBLISHER, authority, issue
+from support.producer import NOW as PRODUCED
+from support.producer import Producer
 from support.publication import DAY, URL, content, decision, desired
+from support.repo import BASE, TOOLS, uuid
 from support.webserver import WebServer
+from vmkeeper.catalogue.catalogue import Catalogue
+from vmkeeper.cli.publisher import publish as publish_from_command_line
+from vmkeeper.cli.session import Output, Session
 from vmkeeper.errors import Transient, UserError
 from vmkeeper.execute.publication import carry_out, list_signer, observe, observe_index
+from vmkeeper.execute.publication import desired as desired_at_head
 from vmkeeper.execute.walk import Blocked, Done, Failed
 from vmkeeper.images.fetch import fetch
 from vmkeeper.images.files import PREFIX
@@ -23,7 +31,7 @@ from vmkeeper.images.store import Store
 from vmkeeper.lists.hepix import read
 from vmkeeper.lists.smime import Signer, verify
 from vmkeeper.model.release import Blob
-from vmkeeper.plan.publication import plan_publication
+from vmkeeper.plan.publication import choose, plan_publication
 from vmkeeper.values import sha512_hex
 
 TESTS = Path(__file__).parents[1]
@@ -123,7 +131,7 @@ def test_update_removes_what_is_no_longer_named(publisher):
     publisher.publish(desired(decision("debian-12 2"), decision("docker 1")))
     assert all_done(publisher.publish(desired(decision("debian-12 3")), now=NOW + DAY)) == ["publish", "sign", "remove", "remove"]
     publisher.sound()
-    assert [name.split("/")[-1] for name in publisher.files()] == ["imagelists.json", "debian-12-3.qcow2", "imagelist.signed"]
+    assert [name.split("/")[-1] for name in publisher.files()] == ["imagelists.json", "imagelist.signed", "debian-12-3.qcow2"]
     assert not any((publisher.root / name).is_dir() and not list((publisher.root / name).iterdir()) for name in publisher.tree())
 
 
@@ -227,8 +235,8 @@ def test_killed_at_any_point_the_next_run_ends_in_the_same_state(tmp_path, trust
     work.mkdir()
     issue(PUBLISHER, trusted).write(work, "person")
     (work / "ca.pem").write_bytes(trusted.pem)
-    script = TESTS / "support" / "publishing.py"
-    result = subprocess.run([sys.executable, script, work], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(TESTS)})
+    script, environment = TESTS / "support" / "publishing.py", {**os.environ, "PYTHONPATH": str(TESTS)}
+    result = subprocess.run([sys.executable, script, work], check=False, capture_output=True, text=True, timeout=300, env=environment)
     assert result.returncode == 0, result.stderr
     points = json.loads(result.stdout)
     assert points["killed"] > 25
@@ -259,3 +267,90 @@ with open({str(source)!r}, "rb") as slow, temporary(Path({str(publisher.root / "
     assert publisher.tree() != before
     publisher.publish(desired(decision("debian-12 2")))
     assert publisher.tree() == before
+
+
+@pytest.fixture
+def producer(tmp_path):
+    made = Producer(tmp_path / "served", URL, tmp_path)
+    store = Store(tmp_path / "store")
+    for version in ("1.0", "2.0"):
+        store.put_bytes(made.release("debian-12", version))
+        made.offer("debian-12", version)
+    documents = {"debian-12": BASE.format(uuid=uuid("debian-12")), "tools": TOOLS.format(uuid=uuid("tools"))}
+    files = {f"appliances/{name}/appliance.yaml": text for name, text in documents.items()}
+    made.repo.commit({**files, "imagelists/main.yaml": made.list_document()}, "list")
+    made.lister_pem = tmp_path / "lister.pem"
+    made.lister_pem.write_bytes(made.lister.certificate.public_bytes(Encoding.PEM))
+    made.lister_key = tmp_path / "lister.key"
+    made.lister_key.write_bytes(made.lister.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made
+
+
+def at_head(producer, *names, now=PRODUCED):
+    repository = producer.repo.repository
+    head = repository.head()
+    return desired_at_head(Catalogue.at(repository, head), head, names, now)
+
+
+def chosen(producer, now=PRODUCED):
+    (one,), _ = choose(at_head(producer, now=now)[0], now)
+    return str(one.version)
+
+
+def test_what_is_endorsed_in_a_repository_is_desired(producer):
+    (wanted,) = at_head(producer)
+    assert choose(wanted, PRODUCED)[0] == ()
+    producer.endorse("debian-12", "1.0")
+    assert chosen(producer) == "1.0"
+    producer.endorse("debian-12", "2.0")
+    assert chosen(producer) == "2.0"
+    producer.withdraw("debian-12", "2.0")
+    assert chosen(producer) == "1.0"
+    assert choose(at_head(producer, now=PRODUCED + 70 * DAY)[0], PRODUCED + 70 * DAY)[0] == ()
+
+
+def test_unknown_list_names_those_that_there_are(producer):
+    with pytest.raises(UserError, match="no image list") as caught:
+        at_head(producer, "other")
+    assert "main" in caught.value.hint
+
+
+def publish_command(producer, tmp_path, capsys, **options):
+    folder = producer.repo.repository.folder
+    given = {
+        "to": tmp_path / "public",
+        "certificate": producer.lister_pem,
+        "key": producer.lister_key,
+        "directory": folder,
+        "store": str(tmp_path / "store"),
+    }
+    code = publish_from_command_line(**{**given, **options})
+    return code, capsys.readouterr().out
+
+
+def test_command_publishes_and_then_has_nothing_to_do(producer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Session, "now", PRODUCED)
+    code, said = publish_command(producer, tmp_path, capsys)
+    assert code == 0
+    assert "left out main: debian-12" in said
+    producer.endorse("debian-12", "1.0")
+    code, said = publish_command(producer, tmp_path, capsys)
+    assert code == 0
+    assert "verified and in place" in said
+    made = read(verify((tmp_path / "public/main/imagelist.signed").read_bytes(), [producer.authority.certificate], PRODUCED).content)
+    assert [image.version for image in made.images] == ["1.0"]
+    code, said = publish_command(producer, tmp_path, capsys)
+    assert code == 0
+    assert "Nothing to publish" in said
+    code, said = publish_command(producer, tmp_path, capsys, output=Output.json)
+    assert json.loads(said)["plan"]["actions"] == []
+
+
+def test_command_without_a_certificate_says_how_to_give_one(producer, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("VMKEEPER_CERTIFICATE", raising=False)
+    with pytest.raises(UserError, match="--certificate is not given") as caught:
+        publish_command(producer, tmp_path, capsys, certificate=None)
+    assert "git config vmkeeper.certificate" in caught.value.hint
+    monkeypatch.setenv("VMKEEPER_CERTIFICATE", str(producer.lister_pem))
+    monkeypatch.setattr(Session, "now", PRODUCED)
+    assert publish_command(producer, tmp_path, capsys, certificate=None)[0] == 0

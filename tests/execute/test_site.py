@@ -173,6 +173,19 @@ def test_other_bytes_from_the_server_are_refused_and_leave_nothing(here: Here) -
     assert here.usable() == ["debian-12 2026.11.1"]
 
 
+def test_an_image_that_is_not_what_it_is_declared_to_be_is_refused_although_it_is_endorsed(here: Here) -> None:
+    here.producer.release("odd", "1", data=b"QFI\xfb\0\0\0\3".ljust(4096, b"\0"))
+    here.producer.endorse("odd", "1")
+    here.producer.offer("odd", "1")
+    here.producer.publish()
+    outcomes = {outcome.action.subject: outcome for outcome in here.run().outcomes}
+    odd = outcomes["odd 1"]
+    assert isinstance(odd, Failed)
+    assert isinstance(odd.error, Refused)
+    assert odd.error.rule == "R26"
+    assert here.usable() == ["debian-12 2026.11.1"]
+
+
 @pytest.mark.parametrize("spoil", ["signer", "authority", "content", "uuid", "gone", "server"])
 def test_a_list_that_cannot_be_trusted_changes_nothing(here: Here, spoil: str) -> None:
     here.run()

@@ -3,12 +3,16 @@
 import os
 import random
 import signal
+import ssl
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from support.certificates import authority, issue, name
 from support.webserver import WebServer
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.images.addresses import UrlPolicy, public, resolved
@@ -19,6 +23,8 @@ from vmkeeper.values import Size, sha512_hex
 
 HERE = ("127.0.0.1",)
 DATA = random.Random(1).randbytes(3_000_000)
+TODAY = datetime.now(UTC)
+VALID = {"start": TODAY - timedelta(days=1), "end": TODAY + timedelta(days=1)}
 QUICK = Patience(connect=5, idle=5, retries=3)
 
 
@@ -411,9 +417,9 @@ fetch([{url!r}], Blob(size={len(DATA)}, sha512={sha512_hex(DATA)!r}), Path({str(
 
 
 def test_partial_files_of_other_downloads_are_dropped(tmp_path):
-    for name in ("a" * 32, "b" * 32):
-        (tmp_path / f"{name}.part").write_bytes(b"x")
-        (tmp_path / f"{name}.part.json").write_bytes(b"{}")
+    for stem in ("a" * 32, "b" * 32):
+        (tmp_path / f"{stem}.part").write_bytes(b"x")
+        (tmp_path / f"{stem}.part.json").write_bytes(b"{}")
     assert [path.stem for path in drop_parts(tmp_path, ["a" * 128])] == ["b" * 32]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a" * 32 + ".part", "a" * 32 + ".part.json"]
 
@@ -456,3 +462,53 @@ def test_progress_ends_at_the_whole_size(server, target):
     download(server.serve("/a", DATA, cuts=[1_000_000]), target, progress=Keeps())
     assert seen[-1] == (target.name, len(DATA), len(DATA), "B")
     assert any("trying again" in str(entry[1]) for entry in seen)
+
+
+@pytest.fixture
+def secure(tmp_path, monkeypatch):
+    """An https server that is images.test, and a context that trusts its authority."""
+    trusted = authority(**VALID)
+    host = issue(name(("CN", "images.test")), trusted, usage=(ExtendedKeyUsageOID.SERVER_AUTH,), hosts=("images.test",), **VALID)
+    certificate, key = host.write(tmp_path, "host")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    trust = ssl.create_default_context(cadata=trusted.pem.decode())
+    monkeypatch.setattr("vmkeeper.images.addresses.resolved", lambda _: ["127.0.0.1"])
+    with WebServer(tls=context) as server:
+        yield server, trust
+
+
+def test_https_checks_the_name_although_it_connects_to_an_address(secure, target):
+    server, trust = secure
+    server.serve("/a", DATA)
+    download(f"https://images.test:{server.port}/a", target, tls=trust)
+    assert server.requests[0].headers["Host"] == f"images.test:{server.port}"
+
+
+@pytest.mark.parametrize("host", ["other.test", "127.0.0.1"])
+def test_https_under_another_name_is_not_believed_and_not_tried_again(secure, target, host):
+    server, trust = secure
+    server.serve("/a", DATA)
+    waits = Waits()
+    with pytest.raises(Unavailable, match="certificate is not valid"):
+        fetch([f"https://{host}:{server.port}/a"], blob(DATA), target, allow=HERE, patience=QUICK, sleep=waits, tls=trust)
+    assert waits == []
+    assert server.requests == []
+
+
+def test_https_of_an_unknown_authority_is_not_believed(secure, target):
+    server, _ = secure
+    with pytest.raises(Unavailable, match="certificate is not valid"):
+        fetch([f"https://images.test:{server.port}/a"], blob(DATA), target, allow=HERE, patience=QUICK)
+
+
+def test_https_never_redirects_to_http(secure, server, target):
+    there, trust = secure
+    there.serve("/a", location=server.serve("/a", DATA))
+    assert refused(f"https://images.test:{there.port}/a", target, tls=trust).rule == "R27"
+    assert server.requests == []
+
+
+def test_proxies_of_the_environment_are_not_used(server, target, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    download(server.serve("/a", DATA), target)

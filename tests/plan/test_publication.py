@@ -105,6 +105,14 @@ def test_update_puts_the_new_image_first_and_takes_the_old_one_away_last():
     assert list(folder.files) == [f"science/images/{uuid_of('debian-12')}/3/debian-12-3.qcow2"]
 
 
+def test_appliance_that_is_listed_twice_is_published_once():
+    wanted = desired(decision("debian-12 2"), decision("docker 1"))
+    twice = (*wanted.spec.appliances, wanted.spec.appliances[0])
+    made = plan(replace(wanted, spec=wanted.spec.model_copy(update={"appliances": twice})))
+    assert versions(the_list(made)) == {"debian-12": "2", "docker": "1"}
+    assert kinds(made) == ["publish", "publish", "sign", "index"]
+
+
 def test_withdrawn_version_falls_back_to_the_one_before():
     folder = Folder()
     folder.publish(desired(decision("debian-12 2"), decision("debian-12 3")))

@@ -75,6 +75,7 @@ def issue(
     end: datetime = NOW + 365 * DAY,
     usage: tuple[ObjectIdentifier, ...] = (ExtendedKeyUsageOID.EMAIL_PROTECTION,),
     digest: hashes.HashAlgorithm | None = None,
+    hosts: tuple[str, ...] = (),
 ) -> Identity:
     """A certificate signed by `issuer`, or by itself."""
     key = key or ec_key()
@@ -89,6 +90,8 @@ def issue(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
     if not authority:
         builder = builder.add_extension(x509.KeyUsage(True, True, False, False, False, False, False, False, False), critical=True)
     if usage and not authority:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,12 @@ def in_child(work: Callable[[], object]) -> int:
     """Run `work` in a forked process; returns how it ended, as os.waitstatus_to_exitcode says it."""
     child = os.fork()
     if child == 0:
-        code = 1
         try:
             work()
-            code = 0
-        finally:
-            os._exit(code)
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

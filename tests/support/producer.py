@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support.repo import Repo, uuid
+from support.tinyvm import boot_sector
 from support.trust import Signer, ssh_key, ssh_public, ssh_signer, tag
 from vmkeeper.lists import hepix, smime
 from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
@@ -26,6 +26,8 @@ from vmkeeper.values import Size, sha512_hex
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 LIST = uuid("list")
+PARTITION = bytes.fromhex("80000200830000000100000007000000")
+"""An entry of a partition table, without which a raw disk is taken for none."""
 
 
 class Authority:
@@ -115,9 +117,10 @@ class Producer:
         """Change the site's document."""
         self.repo.commit({"sites/here.yaml": json.dumps({**SITE, **changes})}, "site")
 
-    def release(self, name: str, version: str, *, size: int = 3000) -> bytes:
-        """Build a release: a raw image of made-up bytes; returns them."""
-        data = hashlib.sha512(f"{name} {version}".encode()).digest() * (size // 64 + 1)
+    def release(self, name: str, version: str, *, size: int = 4096, data: bytes = b"") -> bytes:
+        """Build a release: a raw image that says its name when booted, or `data`; returns its bytes."""
+        sector = boot_sector(f"{name} {version}", "halt")
+        data = data or (sector[:446] + PARTITION + sector[462:]).ljust(size, b"\0")
         digest = sha512_hex(data)
         made = Release.model_validate(
             {

@@ -77,7 +77,7 @@ def main(work: Path) -> None:
         if not died:
             break
         killed += 1
-    print(json.dumps({"killed": killed, "ends": len(ends)}))
+    sys.stdout.write(json.dumps({"killed": killed, "ends": len(ends)}))
 
 
 if __name__ == "__main__":

@@ -226,3 +226,28 @@ def test_what_is_expired_says_so_and_when(alice: Signer) -> None:
     world = World()
     world.endorse(alice, world.commit(release("1")), expires=NOW)
     assert "the endorsement has expired (2026-06-01T12:00:00Z)" in whys(decisions(world, pinned(person("alice", alice)))["1"])
+
+
+def test_a_decision_hands_on_what_was_signed(alice: Signer) -> None:
+    world = World()
+    commit = world.commit(release("1"))
+    world.endorse(alice, commit)
+    statement = decisions(world, pinned(person("alice", alice)))["1"].statement
+    assert statement.commit == commit
+    assert [file.format for file in statement.files] == ["qcow2", "raw"]
+
+
+def test_a_refused_decision_as_json_names_rules_and_the_nearest_version(alice: Signer) -> None:
+    world = World()
+    for version in ("1", "2"):
+        world.endorse(alice, world.commit(release(version)))
+    block = [Block(appliance="*", version="==1", reason="a \x1b[31mhole")]
+    value = decisions(world, pinned(person("alice", alice)), block=block)["1"].as_json()
+    assert (value["appliance"], value["version"], value["accepted"], value["nearest"]) == (APPLIANCE, "1", False, "2")
+    assert "\x1b" not in str(value)
+
+
+def test_tags_that_are_not_ours_decide_nothing(alice: Signer) -> None:
+    world = World()
+    world.tags["v1"] = b"anything"
+    assert decisions(world, pinned(person("alice", alice))) == {}

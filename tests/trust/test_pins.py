@@ -186,3 +186,10 @@ def test_nothing_is_found_where_nothing_is_pinned() -> None:
     empty = Pins(repository=ROOT)
     assert empty.endorser_list("x") is None
     assert empty.image_list("x") is None
+
+
+def test_lists_that_share_a_key_under_two_names_of_a_person_are_pinned_apart(source: EndorserList, key_file: Callable[[str], bytes]) -> None:
+    pins = pins_from(ROOT, {"b": source, "a": source}, key_file)
+    assert [one.name for one in pins.endorsers] == ["a", "b"]
+    with pytest.raises(UserError, match="cannot be pinned together"):
+        pins_from(ROOT, {"other": source}, key_file, (LIST,))

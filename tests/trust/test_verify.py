@@ -36,7 +36,7 @@ from vmkeeper.trust.keys.openpgp import GpgVerifier
 from vmkeeper.trust.pins import PinnedEndorsers
 from vmkeeper.trust.statement import encode
 from vmkeeper.trust.verify import Accepted, Record, Rejected, Verdict, verify
-from vmkeeper.values import Version, canonical_json
+from vmkeeper.values import Version, canonical_json, sha512_hex
 
 
 def verdict_on(world: World, name: str, people: PinnedEndorsers, openpgp: GpgVerifier, now: datetime = NOW) -> Verdict:
@@ -236,6 +236,13 @@ def test_r9_a_link_to_another_endorsers_tag_is_refused(world: World, ssh: Signer
     said = world.statement(ssh, commit, serial=2, previous=bobs)
     name = world.put(said, tag(said, ssh))
     assert_refused(verdict_on(world, name, pinned(person("alice", ssh), person("bob", other_ssh)), openpgp), "R9")
+
+
+def test_r9_a_link_to_something_that_is_no_statement_is_refused(world: World, ssh: Signer, openpgp: GpgVerifier) -> None:
+    world.tags["endorse/x/1/alice/1"] = b"not a tag"
+    said = world.statement(ssh, world.commit(release()), serial=2, previous=sha512_hex(b"not a tag"), expires=NOW)
+    name = world.put(said, tag(said, ssh))
+    assert_refused(verdict_on(world, name, pinned(person("alice", ssh)), openpgp), "R9", "R13")
 
 
 def test_r9_a_strangers_tag_breaks_nobodys_chain(world: World, ssh: Signer, other_ssh: Signer, openpgp: GpgVerifier) -> None:
@@ -632,7 +639,7 @@ def _said(world: World, signer: Signer) -> bytes:
         lambda text: text.replace('"serial":1', '"serial":"\\ud800"'),
         lambda text: text.replace('"serial":1', '"serial":0'),
         lambda text: text.replace('"serial":1', '"serial":null'),
-        lambda text: text.replace('"serial":1', '"serial":1,"extra":1'),
+        lambda text: text.replace('"expires":', '"evil":1,"expires":'),
         lambda text: text.replace('"serial":1,', ""),
         lambda text: text.replace('"previous":null', '"previous":"' + "0" * 128 + '"'),
         lambda text: text.replace("endorsement/v1", "endorsement/v2"),

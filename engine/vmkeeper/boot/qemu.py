@@ -73,7 +73,7 @@ def command(config: MachineConfig, emulator: str, accelerator: Accelerator, *, c
     words += ["-pidfile", "qemu.pid", "-qmp", "unix:qmp.sock,server=on,wait=off", "-trace", "runstate_set", "-trace", "qemu_system_shutdown_request"]
     words += ["-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"]
     words += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
-    words += ["-device", "pvpanic", "-action", "panic=exit-failure"]
+    words += ["-device", "pvpanic", "-action", "panic=exit-failure", "-boot", "strict=on,menu=off"]
     words += _network(config) + _disks(config, seed)
     if config.firmware == "uefi":
         words += _block("code", "raw", str(code), read_only=True) + _block("variables", "raw", "variables.fd")

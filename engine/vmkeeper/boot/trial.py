@@ -39,7 +39,7 @@ _DEAD_ENDS = (
         "the disk has no boot sector for BIOS: look at the appliance's disk.boot and the builder's disk step",
     ),
     (
-        rb"BdsDxe: No bootable option|Shell> ",
+        rb"BdsDxe: No bootable option|starting Boot\d+ \"EFI Internal Shell\"|Shell> ",
         "the firmware found nothing to boot",
         "the disk has no EFI/BOOT/BOOTX64.EFI on a FAT system partition: look at disk.boot",
     ),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from vmkeeper.cli import author, cluster, demo, endorser, factory, publisher, site
+from vmkeeper.cli import author, cluster, demo, endorser, factory, forge, publisher, site
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
 
@@ -43,6 +43,7 @@ app.command("status")(site.status)
 app.command("demo")(demo.demo)
 app.add_typer(site.commands, name="site")
 app.add_typer(cluster.commands, name="cluster")
+app.add_typer(forge.commands, name="hook")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from vmkeeper.boot.qemu import MachineConfig
 from vmkeeper.boot.seed import seed
 from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, InUse, MachineSpec, MachineState, NoRoom, NotOurs
 from vmkeeper.errors import Refused, UserError, VmkeeperError
-from vmkeeper.images.files import copy_hashed, reported, sync_folder, write_file
+from vmkeeper.images.files import copy_hashed, remove_leftovers, reported, sync_folder, write_file
 from vmkeeper.model.base import Document
 from vmkeeper.model.site import LocalPlatform
 from vmkeeper.values import Time
@@ -57,7 +57,8 @@ class LocalCloud:
     # -- images
 
     def images(self) -> tuple[CloudImage, ...]:
-        """See `Cloud.images`."""
+        """See `Cloud.images`. What killed calls left behind is cleared away on the way."""
+        clean(self._images)
         used = self._used()
         with reported("list the images", self._images):
             names = sorted(path.name for path in self._images.iterdir()) if self._images.is_dir() else []
@@ -106,7 +107,8 @@ class LocalCloud:
     # -- machines
 
     def machines(self) -> tuple[CloudMachine, ...]:
-        """See `Cloud.machines`."""
+        """See `Cloud.machines`. What killed calls left behind is cleared away on the way."""
+        clean(self._machines)
         return tuple(self._machine(machine) for machine in machines(self._machines))
 
     def start(self, spec: MachineSpec) -> CloudMachine:
@@ -206,6 +208,7 @@ class LocalCloud:
         target.chmod(0o444)
 
     def _write(self, folder: Path, record: ImageRecord) -> None:
+        remove_leftovers(folder)
         write_file(folder / "image.json", record.model_dump_json(indent=1).encode())
 
     # -- inside: machines

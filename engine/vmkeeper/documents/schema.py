@@ -45,6 +45,10 @@ def _tidy(node: Any) -> None:
     words = pattern_words(node["pattern"]) if isinstance(node.get("pattern"), str) else ""
     if words:
         node["description"] = f"{node['description']} ({words})" if node.get("description") else words
+    if "const" in node:
+        node.pop("enum", None)  # older pydantic writes both
+    if node.get("additionalProperties") is True:
+        node.pop("additionalProperties")
     if "$ref" in node or node.get("default", "") is None:
         node.pop("default", None)
     if isinstance(node.get("description"), str):

@@ -39,6 +39,7 @@ class View:
 
     name: str
     head: str
+    pins: Pins
     site: Site
     lists: tuple[Subscribed, ...]
     standings: Mapping[tuple[str, str, Version], Standing]
@@ -139,7 +140,7 @@ def look(
         )
         decisions += made
         standings |= _standings(looking, pin, made, uuids, {name: uuid for uuid, name in called.items()})
-    return View(name, head, site, tuple(lists), standings, tuple(decisions), tuple(notes), memory, cloud, images)
+    return View(name, head, pins, site, tuple(lists), standings, tuple(decisions), tuple(notes), memory, cloud, images)
 
 
 def _standings(

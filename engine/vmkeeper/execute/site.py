@@ -9,10 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from vmkeeper.clouds.interface import Cloud, InUse
+from vmkeeper.errors import Refused
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.observe import Fetch, View, look
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.images.fetch import fetch as fetch_file
+from vmkeeper.images.sniff import sniff
 from vmkeeper.model.release import Blob
 from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
@@ -55,8 +57,7 @@ def reconcile(
         view = look(repository, home, name, clock(), connect=connect, fetch=fetch, progress=progress)
         home.remember(view.memory)
         made = plan_view(view, clock(), force_retire=force_retire)
-        allowed = home.pins().fetch.allowed_hosts
-        outcomes = walk(made.plan, performer(view.cloud, downloads(home.cache, allowed, progress), clock), progress=progress)
+        outcomes = walk(made.plan, performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress), clock), progress=progress)
         _tidy(home.cache, made)
     return Reconciled(view, made, outcomes)
 
@@ -75,6 +76,10 @@ def downloads(cache: Path, allowed: Collection[str], progress: Progress) -> Down
         spec = action.spec
         target = cache / _cached(spec.sha512)
         fetch_file([action.uri], Blob(size=spec.size, sha512=spec.sha512), target, allow=allowed, progress=progress)
+        found = sniff(target, spec.format)
+        if found.virtual_size != spec.virtual_size:
+            why = f"a guest would see {found.virtual_size}, and {spec.virtual_size} were signed for"
+            raise Refused("R14", "the image is not what was endorsed", where=action.subject, why=why)
         yield target
         target.unlink(missing_ok=True)
 

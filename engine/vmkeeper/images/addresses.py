@@ -11,6 +11,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -76,7 +77,7 @@ class CheckedTransport(httpx.BaseTransport):
         self._resolve = resolve or resolved
         # No connection is used twice: one that was verified for a name must not serve another name at its address.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._inner = httpx.HTTPTransport(verify=tls or ssl.create_default_context(), trust_env=False, limits=limits)
+        self._inner = httpx.HTTPTransport(verify=tls or _system_tls(), trust_env=False, limits=limits)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Resolve, check, connect; the host's addresses are tried in order."""
@@ -95,6 +96,12 @@ class CheckedTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._inner.close()
+
+
+@cache
+def _system_tls() -> ssl.SSLContext:
+    """The authorities of the system; reading them takes as long as fetching a small file."""
+    return ssl.create_default_context()
 
 
 def resolved(host: str) -> tuple[str, ...]:
@@ -123,7 +130,7 @@ def _split(url: str) -> SplitResult:
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     try:
-        return ipaddress.ip_network(entry)
+        return ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return None
 

@@ -14,21 +14,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin
 
 import httpx
 
 from vmkeeper.errors import Refused, Transient, UserError, VmkeeperError
-from vmkeeper.images.addresses import CheckedTransport, UrlPolicy, public
+from vmkeeper.images.addresses import UrlPolicy, public
 from vmkeeper.images.files import CHUNK, hash_file, reported
 from vmkeeper.images.partial import Part
+from vmkeeper.images.web import TRY_LATER, Unavailable, Web
 from vmkeeper.model.release import Blob
 from vmkeeper.progress import Progress, Silent
 
-REDIRECTS = 5
 _ENOUGH = 16 << 20
 _SILENT = Silent()
-_TRY_LATER = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,6 @@ class Patience:
     """Wait before the first further try; doubled each time, at most a minute."""
 
 
-class Unavailable(UserError):
-    """A server says that it does not have the file or does not give it to us."""
-
-
 def fetch(
     urls: Sequence[str],
     wanted: Blob,
@@ -58,15 +52,18 @@ def fetch(
     allow: Collection[str] = (),
     patience: Patience = Patience(),
     tls: ssl.SSLContext | None = None,
+    subject: str = "",
     progress: Progress = _SILENT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Bring a file to `target` from the first of `urls` that gives it.
 
-    allow: see UrlPolicy. The partial file lies beside the target as `SHA512[:32].part` and is taken up again by
-    the next call, of whatever process. Raises Refused (R14 other bytes, R25 too many, R27 address), Transient,
-    Unavailable, UserError (no room, no right); the reasons of all URLs are in the one error.
+    allow: see UrlPolicy. subject: under which progress is told; default: the target's name. The partial file lies
+    beside the target as `SHA512[:32].part` and is taken up again by the next call, of whatever process. Raises Refused
+    (R14 other bytes, R25 too many, R27 address), Transient, Unavailable, UserError (no room, no right); the reasons
+    of all URLs are in the one error.
     """
+    subject = subject or target.name
     sources = _Sources(UrlPolicy(allow), patience, tls)
     failures: list[VmkeeperError] = []
     with reported("keep the download", target), Part(target.parent, wanted) as part:
@@ -74,9 +71,9 @@ def fetch(
             return
         for url in dict.fromkeys(urls):
             try:
-                _from_one(url, sources, part, progress, target.name, sleep)
+                _from_one(url, sources, part, progress, subject, sleep)
             except (Refused, Transient, Unavailable) as error:
-                progress.step(target.name, f"{public(url)} did not serve: {error}")
+                progress.step(subject, f"{public(url)} did not serve: {error}")
                 failures.append(error)
             else:
                 part.keep(target)
@@ -162,7 +159,7 @@ class _Sources:
     def __init__(self, policy: UrlPolicy, patience: Patience, tls: ssl.SSLContext | None) -> None:
         self.policy = policy
         self.patience = patience
-        self._tls = tls
+        self._web = Web(policy, tls=tls, connect=patience.connect, idle=patience.idle)
 
     @contextmanager
     def open(self, url: str, part: Part) -> Iterator[Iterator[bytes]]:
@@ -172,21 +169,10 @@ class _Sources:
             with self._file(url, part) as chunks:
                 yield chunks
             return
-        timeout = httpx.Timeout(self.patience.idle, connect=self.patience.connect)
-        transport = CheckedTransport(self.policy, self._tls)
         try:
-            with (
-                httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False) as client,
-                self._answer(client, url, part) as answer,
-            ):
+            with self._web.get(url, _asking(url, part)) as answer:
                 _begin(answer, url, part)
                 yield answer.iter_raw()
-        except httpx.TransportError as error:
-            if _bad_certificate(error):
-                raise Unavailable("the server's certificate is not valid", where=public(url), why=str(error)) from None
-            raise _Again("the connection failed", where=public(url), why=str(error) or type(error).__name__) from None
-        except httpx.InvalidURL as error:
-            raise UserError("this is not a URL", where=public(url), why=str(error)) from None
         except Transient as error:
             raise error if isinstance(error, _Again) else _Again(error.what, where=error.where, why=error.why) from None
 
@@ -202,36 +188,19 @@ class _Sources:
             file.seek(part.size)
             yield iter(lambda: file.read(CHUNK), b"")
 
-    @contextmanager
-    def _answer(self, client: httpx.Client, url: str, part: Part) -> Iterator[httpx.Response]:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "vmkeeper"}
-        if part.size:
-            headers["Range"] = f"bytes={part.size}-"
-            if validator := part.validator(url):
-                headers["If-Range"] = validator
-        here = url
-        for _ in range(REDIRECTS + 1):
-            with client.stream("GET", here, headers=headers) as answer:
-                if answer.status_code not in (301, 302, 303, 307, 308):
-                    yield answer
-                    return
-                here = self._redirected(here, answer.headers.get("Location", ""))
-        raise Refused("R27", f"more than {REDIRECTS} redirects", where=public(url))
 
-    def _redirected(self, here: str, location: str) -> str:
-        there = urljoin(here, location)
-        self.policy.check(there)
-        if there.startswith("file:") or (here.startswith("https:") and not there.startswith("https:")):
-            raise Refused(
-                "R27", f"a redirect to {public(there)}", where=public(here), hint="use the address that it redirects to, if that one is meant"
-            )
-        return there
+def _asking(url: str, part: Part) -> dict[str, str]:
+    """Headers that ask for what is missing, if it is still the same file (RFC 9110, 13.1.5 and 14.2)."""
+    headers = {"Range": f"bytes={part.size}-"} if part.size else {}
+    if headers and (validator := part.validator(url)):
+        headers["If-Range"] = validator
+    return headers
 
 
 def _begin(answer: httpx.Response, url: str, part: Part) -> None:
     """Judge status and headers; brings `part` to where the answer's body begins."""
     status, wanted = answer.status_code, int(part.wanted.size)
-    if status in _TRY_LATER:
+    if status in TRY_LATER:
         again = _Again(f"the server answered {status}", where=public(url))
         again.wait = _retry_after(answer.headers.get("Retry-After", ""))
         raise again
@@ -261,14 +230,6 @@ def _validator(headers: httpx.Headers) -> str | None:
     """A strong validator (RFC 9110, 13.1.5): a strong ETag, else the modification date."""
     tag = str(headers.get("ETag", ""))
     return tag if tag.startswith('"') else str(headers.get("Last-Modified", "")) or None
-
-
-def _bad_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _retry_after(text: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -19,7 +18,7 @@ FirstFormat = Annotated[Literal[1], BeforeValidator(_no_boolean)]
 """The mark of a file's format. (Python takes True for 1, and so does a Literal.)"""
 
 
-class Inconsistent(ValueError):  # noqa: N818  it says what is wrong, as Refused and Problems do
+class Inconsistent(ValueError):
     """What a model's own check found: `what` is wrong at `path` (keys and indexes inside the model), `hint` is the way out."""
 
     def __init__(self, what: str, *path: str | int, hint: str = "") -> None:

@@ -15,6 +15,12 @@ Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*][a-z0-9*._-]*$")]
 """An appliance name in which `*` stands for any characters."""
 
 
+_SSH_KEY = (
+    r"^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com"
+    r"|sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+={0,2}$"
+)
+
+
 class OpenPGPKey(Document):
     """An OpenPGP certificate, pinned by the full fingerprint of its primary key."""
 
@@ -31,12 +37,7 @@ class SSHKey(Document):
 
     type: Literal["ssh"]
     """The kind of key."""
-    key: Annotated[
-        str,
-        StringConstraints(
-            pattern=r"^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+={0,2}$"
-        ),
-    ]
+    key: Annotated[str, StringConstraints(pattern=_SSH_KEY)]
     """Type and base64 as in a .pub file, without the comment."""
 
 

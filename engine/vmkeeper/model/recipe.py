@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vmkeeper.model.appliance import Archive, Architecture, Disk, Format, GuestPath, Mode, Owner, PackageName, Service, Users
+from vmkeeper.model.appliance import Architecture, Archive, Disk, Format, GuestPath, Mode, Owner, PackageName, Service, Users
 from vmkeeper.model.base import Document
 from vmkeeper.model.lock import LockedPackage
 from vmkeeper.values import Name, Sha256, Time, Uuid, canonical_json, sha256_hex
@@ -104,7 +104,7 @@ def layer_keys(layers: tuple[Layer, ...], builder: BuilderVersion) -> tuple[Sha2
     keys: list[Sha256] = []
     below = sha256_hex(canonical_json(builder.model_dump(mode="json")))
     for layer in layers:
-        below = sha256_hex(canonical_json({"below": below, "layer": _without_origins(layer.model_dump(mode="json"))}))
+        below = sha256_hex(canonical_json({"below": below, "layer": _without_origins(layer.model_dump(mode="json"), "layers")}))
         keys.append(below)
     return tuple(keys)
 

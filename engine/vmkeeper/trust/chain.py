@@ -23,28 +23,28 @@ def breaks(signed: Mapping[str, tuple[str, Statement]], objects: Mapping[str, by
     at: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for digest, said in signed.values():
         at[said.endorser, said.serial].add(digest)
+    read = dict(signed.values())
     known: dict[str, str] = {}
     found = {}
     for name, (digest, said) in signed.items():
         if len(at[said.endorser, said.serial]) > 1:
             why = f"{said.endorser} signed two tags with the serial {said.serial}"
             found[name] = Refusal("R9", why, name, "the endorser has to take one of the two away")
-        elif gap := _gap(digest, said, objects, known):
+        elif gap := _gap(digest, said, read, objects, known):
             found[name] = Refusal(
                 "R9", f"the chain of {said.endorser}'s tags is broken", gap, "fetch all tags; if that does not help, the mirror drops some"
             )
     return found
 
 
-def _gap(digest: str, said: Statement, objects: Mapping[str, bytes], known: dict[str, str]) -> str:
+def _gap(digest: str, said: Statement, read: Mapping[str, Statement], objects: Mapping[str, bytes], known: dict[str, str]) -> str:
     """Why the chain behind a statement does not reach back to serial 1, or "". `known` remembers answers by digest."""
     passed, gap = [], ""
     while digest not in known:
         passed.append(digest)
         if said.previous is None:
             break
-        raw = objects.get(said.previous)
-        before = _read(raw) if raw is not None else None
+        before = read.get(said.previous) or _read(objects.get(said.previous))
         if before is None:
             gap = f"the tag with serial {said.serial - 1} is missing"
             break
@@ -58,8 +58,8 @@ def _gap(digest: str, said: Statement, objects: Mapping[str, bytes], known: dict
     return gap
 
 
-def _read(raw: bytes) -> Statement | None:
+def _read(raw: bytes | None) -> Statement | None:
     try:
-        return statement.parse(tagobject.parse(raw).payload)
+        return statement.parse(tagobject.parse(raw).payload) if raw is not None else None
     except Refused:
         return None

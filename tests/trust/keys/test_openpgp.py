@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from vmkeeper.errors import Refused, UserError
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_public_key
 from vmkeeper.trust.keys.interface import PinnedOpenPGPKey
 from vmkeeper.trust.keys.openpgp import GpgVerifier, primary_fingerprint, short_folder, sign
-from vmkeeper.trust.keys.packets import normalised, read_certificate, read_signature
+from vmkeeper.trust.keys.packets import Certificate, KeyPacket, normalised, read_certificate, read_signature
 
 DATA = b"object 0123\n\nwhat is signed\n"
 
@@ -180,8 +182,6 @@ def test_a_pinned_fingerprint_that_is_not_the_keys_is_refused(gpg: GpgVerifier, 
 
 def test_a_key_that_gpg_does_not_take_is_refused(gpg: GpgVerifier, alice: Signer) -> None:
     first = decode_public_key(pgp_key(alice).armour)
-    import base64
-
     bare = first[: 2 + first[1]]
     text = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + base64.b64encode(bare).decode() + "\n-----END PGP PUBLIC KEY BLOCK-----\n"
     assert read_certificate(text).fingerprint == pgp_key(alice).fingerprint
@@ -237,3 +237,114 @@ def test_a_missing_gpg_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentLacks, match="gpg"):
         GpgVerifier()
+
+
+@dataclass
+class Said:
+    """What gpg might say."""
+
+    stderr: str
+    valid: bool = True
+    returncode: int = 0
+    key_status: str | None = None
+    status: str = "signature valid"
+    problems: tuple[str, ...] = ()
+    sig_info: tuple[str, ...] = ("one",)
+
+
+KEY, SUBKEY = "A" * 40, "B" * 40
+GOOD = f"[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG x\n[GNUPG:] VALIDSIG {SUBKEY} 2026-06-01 1780000000 0 4 0 22 10 00 {KEY}\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        (Said(GOOD), ""),
+        (Said(GOOD.replace("GOODSIG", "EXPKEYSIG"), valid=False, key_status="expired"), ""),
+        (Said(GOOD.replace("GOODSIG", "REVKEYSIG"), valid=False, key_status="revoked"), "R12"),
+        (Said(GOOD + GOOD), "R10"),
+        (Said(GOOD + "[GNUPG:] NEWSIG\n"), "R10"),
+        (Said(GOOD, sig_info=("one", "two")), "R10"),
+        (Said(GOOD, problems=("one",)), "R10"),
+        (Said(GOOD, returncode=2), "R10"),
+        (Said(GOOD, valid=False), "R10"),
+        (Said(""), "R10"),
+        (Said(GOOD.replace(SUBKEY, "C" * 40)), "R10"),
+        (Said(GOOD.replace(KEY, "C" * 40)), "R10"),
+        (Said(GOOD.replace(" 10 00 ", " 2 00 ")), "R11"),
+        (Said(GOOD.replace(" 10 00 ", " 8 00 ")), "R11"),
+        (Said(GOOD.replace(" 10 00 ", " 10 01 ")), "R11"),
+    ],
+)
+def test_r32_gpg_and_our_reading_must_agree(gpg: GpgVerifier, said: Said, rule: str) -> None:
+    certificate = Certificate((KeyPacket(KEY, 22, ""), KeyPacket(SUBKEY, 22, "")))
+    if not rule:
+        gpg._judge(said, SUBKEY, certificate, "sha512")
+        return
+    with pytest.raises(Refused) as caught:
+        gpg._judge(said, SUBKEY, certificate, "sha512")
+    assert caught.value.rule == rule
+
+
+def _key_text(packets: bytes) -> str:
+    return "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + base64.b64encode(packets).decode() + "\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        b"\x98\x06\x05\0\0\0\0\x16",
+        b"\x98\x02\x04\0",
+        b"\x98\x09\x04\0\0\0\0\x01",
+        b"\xc6\xe1\x00",
+        b"\xc6\xff\0\0\0\x01",
+        b"\xc6\xc0",
+        b"\x9b\x04",
+        b"\x04",
+        b"\xb4\x01x",
+    ],
+)
+def test_broken_key_packets_are_refused(packets: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        read_certificate(_key_text(packets))
+    assert caught.value.rule == "R10"
+    with pytest.raises(Refused):
+        read_certificate(_key_text(packets).replace("=", "!"))
+
+
+def test_keys_in_new_packets_of_every_length_are_read(alice: Signer) -> None:
+    first = decode_public_key(pgp_key(alice).armour)
+    body = first[2 : 2 + first[1]]
+    for length in (bytes([len(body)]), b"\xff" + len(body).to_bytes(4, "big")):
+        assert read_certificate(_key_text(b"\xc6" + length + body)).fingerprint == pgp_key(alice).fingerprint
+    rsa = b"\x04\0\0\0\0\x01" + (2048).to_bytes(2, "big") + b"\x80" + b"\0" * 255 + b"\0\x11\x01\0\x01"
+    (key,) = read_certificate(_key_text(b"\xc6" + bytes([192 + (len(rsa) - 192 >> 8), len(rsa) - 192 & 0xFF]) + rsa)).keys
+    assert key.weakness == ""
+    (key,) = read_certificate(
+        _key_text(b"\x99" + len(rsa).to_bytes(2, "big") + rsa.replace((2048).to_bytes(2, "big"), (2047).to_bytes(2, "big"), 1))
+    ).keys
+    assert key.weakness == "RSA of 2047 bits"
+
+
+def test_public_keys_that_are_not_base64_are_refused(alice: Signer) -> None:
+    with pytest.raises(Refused, match="not base64"):
+        read_certificate(pgp_key(alice).armour.replace("BLOCK-----\n\n", "BLOCK-----\n\n=", 1))
+
+
+@pytest.mark.parametrize(
+    "hashed",
+    [
+        b"\x05\x02\0\0\0\0",
+        b"\x05\x02\0\0\0\0\x05\x02\0\0\0\0",
+        b"\0",
+        b"\x30\x02",
+        b"\xff\0\0\0\x05\x02\0\0\0\0",
+        b"\xc0\x00\x02",
+        b"\xff\0",
+    ],
+)
+def test_broken_parts_of_a_signature_are_refused(hashed: bytes) -> None:
+    body = b"\x04\0\x16\x0a" + len(hashed).to_bytes(2, "big") + hashed + b"\0\0" + b"\0" * 20
+    with pytest.raises(Refused) as caught:
+        read_signature(armour("PGP", b"\x88" + bytes([len(body)]) + body), DATA)
+    assert caught.value.rule == "R10"
