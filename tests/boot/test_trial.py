@@ -17,7 +17,7 @@ import pytest
 from support import tinyvm
 from vmkeeper.boot import probe
 from vmkeeper.boot.machine import machines
-from vmkeeper.boot.trial import Trial, run_trial, sweep
+from vmkeeper.boot.trial import INIT_SPEAKS, Trial, run_trial, sweep
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.values import Size
 
@@ -97,6 +97,20 @@ def test_the_other_firmware_is_followed_until_the_system_speaks(tmp_path: Path) 
     result = run_trial(trial(disk, firmware=("uefi", "bios")), TCG, tmp_path / "work")
     assert [(check.name, check.passed) for check in result.checks] == [("boot-uefi", False), ("boot-bios", True)]
     assert "login" in result.other_console
+
+
+@pytest.mark.parametrize(
+    ("console", "speaks"),
+    [
+        (b"\r\nWelcome to \x1b[1mDebian GNU/Linux 12 (bookworm)\x1b[0m!\r\n", True),
+        (b"\r\nWelcome to Alpine Linux 3.20\r\nlocalhost login: ", True),
+        (b"Welcome to GRUB!\r\n\r\n", False),
+        (b"Welcome to \x1b[0;34mFedora Linux 41 dracut-103 (Initramfs)\x1b[0m!\r\n", False),
+        (b"systemd-logind: new login: somebody", False),
+    ],
+)
+def test_only_the_image_s_own_init_counts_as_up(console: bytes, speaks: bool) -> None:
+    assert bool(INIT_SPEAKS.search(console)) == speaks
 
 
 @needs_qemu

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +125,13 @@ class CloudConformance:
     def test_uploading_again_makes_no_second_image(self, cloud: Cloud, file: Path, spec: ImageSpec) -> None:
         assert cloud.upload(spec, file).id == cloud.upload(spec, file).id
         assert len(ours(cloud)) == 1
+
+    def test_two_uploads_at_once_make_one_image(self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec) -> None:
+        clients = [setting.connect(cloud.owner) for _ in range(3)]
+        with ThreadPoolExecutor(len(clients)) as pool:
+            made = list(pool.map(lambda client: client.upload(spec, file), clients))
+        assert len({image.id for image in made}) == 1
+        assert [image.state for image in ours(cloud).values()] == ["active"]
 
     def test_uploading_a_hidden_image_again_makes_it_active(self, cloud: Cloud, file: Path, spec: ImageSpec) -> None:
         image = cloud.upload(spec, file)

@@ -43,7 +43,7 @@ def test_the_examples_read_back_equal(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
 def test_any_document_reads_back_equal(kind: Kind, data: st.DataObject) -> None:
     value = data.draw(document(kind.model))
     try:

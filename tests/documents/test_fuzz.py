@@ -132,8 +132,7 @@ def test_any_single_byte_changed(kind: str, where: float, byte: int) -> None:
     ],
 )
 def test_a_full_file_of_one_sign(unit: str) -> None:
-    for head in ("", "packages: [", "packages:\n"):
-        sound("appliance", (head + unit * MAX_BYTES)[:MAX_BYTES].encode())
+    sound("appliance", ("packages:\n" + unit * MAX_BYTES)[:MAX_BYTES].encode())
 
 
 def test_tens_of_thousands_of_wrong_keys_make_a_short_report() -> None:
@@ -158,3 +157,14 @@ def test_any_bytes_as_json(data: bytes) -> None:
 def test_the_guard_alone_never_raises(text: str) -> None:
     tree = read_yaml(text.encode(errors="surrogatepass"), "x")
     assert tree.readable or tree.problems
+
+
+@pytest.mark.parametrize("unit", ["- &a x\n", "- !x y\n", "- *a\n", "? a\n", "- {a: 1, a: 2}\n"])
+def test_a_file_full_of_refused_signs_makes_a_short_report(unit: str) -> None:
+    problems = read(KINDS["appliance"], (unit * MAX_BYTES)[:MAX_BYTES].encode(), "x").problems
+    assert 0 < len(problems) <= 101
+    assert any("not read any further" in problem.what for problem in problems)
+
+
+def test_a_full_file_that_begins_with_an_open_bracket() -> None:
+    sound("appliance", ("packages: [" + "a," * MAX_BYTES)[:MAX_BYTES].encode())

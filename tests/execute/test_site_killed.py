@@ -45,6 +45,7 @@ def test_killed_at_every_change_the_next_run_ends_in_the_same_state_with_nothing
         found = json.loads(done.stdout)
         assert found["wrong"] == [], done.stderr
         assert found["steps"] > 15
+        assert list(scratch.iterdir()) == []
         assert not [path for path in found["end"] if "cache/" in path or "vmkeeper-new" in path]
 
         last = reconcile(repository, home, "here", lambda: later)

@@ -288,6 +288,7 @@ def test_bits_of_the_signature_itself(message, files):
     mark = b"--" + re.search(rb'boundary="([^"]+)"', message)[1]
     encoded = message.split(mark)[2].replace(b"\r\n", b"\n").partition(b"\n\n")[2]
     message = message.replace(b"\r\n", b"\n")
+    assert encoded in message
     raw = base64.b64decode(encoded)
     accepted = 0
     for at in range(0, len(raw), 97):

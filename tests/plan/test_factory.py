@@ -189,8 +189,8 @@ def test_the_digest_names_the_plan(repo: Repo) -> None:
     assert first.digest() != other.digest()
 
 
-def head(year: int, month: int, day: int, height: int) -> Head:
-    return Head("0" * 40, datetime(year, month, day, tzinfo=UTC), height)
+def head(year: int, month: int, day: int, height: int, top: int = 0) -> Head:
+    return Head("0" * 40, datetime(year, month, day, tzinfo=UTC), height, top or height)
 
 
 def test_a_version_is_the_commits_date_and_height() -> None:
@@ -199,6 +199,10 @@ def test_a_version_is_the_commits_date_and_height() -> None:
 
 def test_a_commit_with_an_old_date_does_not_go_backwards() -> None:
     assert str(release_version(head(2025, 1, 1, 8), Version("2026.11.20.7"))) == "2026.11.20.8"
+
+
+def test_a_commit_built_again_by_a_newer_builder_gets_a_newer_version() -> None:
+    assert str(release_version(head(2026, 11, 20, 7, top=9), Version("2026.11.20.7"))) == "2026.11.20.9"
 
 
 @given(st.lists(st.dates(datetime(2000, 1, 1).date(), datetime(2100, 1, 1).date()), min_size=2, max_size=20))  # noqa: DTZ001

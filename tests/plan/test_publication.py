@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.publication import DAY, NOW, SIGNER, URL, Folder, appliance, decision, desired, kinds, plan, the_list, uuid_of
-from vmkeeper.errors import Refused, UserError
+from vmkeeper.errors import UserError
 from vmkeeper.lists.hepix import missing, same_content, version_key
 from vmkeeper.plan.publication import PublishImage, RemoveImage, SignList, WriteIndex
 from vmkeeper.values import Size
@@ -175,7 +175,7 @@ def test_list_never_outlives_the_certificate_and_is_not_written_again_and_again_
 
 
 def test_expired_certificate_publishes_nothing():
-    with pytest.raises(UserError, match="certificate expired"):
+    with pytest.raises(UserError, match="certificate has expired"):
         plan(desired(decision("debian-12 2")), signer=replace(SIGNER, not_after=NOW))
 
 
@@ -206,9 +206,60 @@ def test_file_that_no_list_names_is_removed():
 def test_same_version_with_other_bytes_is_refused():
     folder = Folder()
     folder.publish(desired(decision("debian-12 2")))
-    with pytest.raises(Refused) as caught:
-        folder.publish(desired(decision("debian-12 2", salt="other")))
-    assert caught.value.rule == "R14"
+    made = folder.publish(desired(decision("debian-12 2", salt="other")))
+    assert [error.rule for error in made.refused] == ["R14"]
+    assert not made.plan
+
+
+def listing_all(wanted):
+    """The same list of appliances whatever is decided about them."""
+    names = ("debian-12", "docker")
+    listed = desired(*[decision(f"{name} 1") for name in names]).spec.appliances
+    made = {name: appliance(name) for name in names}
+    return replace(wanted, spec=wanted.spec.model_copy(update={"appliances": listed}), appliances=made)
+
+
+def test_clone_without_tags_takes_nothing_off_the_list():
+    folder = Folder()
+    folder.publish(listing_all(desired(decision("debian-12 2"), decision("docker 1"))))
+    made = folder.publish(listing_all(desired()), desired(decision("debian-12 2"), name="teaching"), now=NOW + DAY)
+    assert [error.rule for error in made.refused] == ["R8"]
+    assert "fetch --tags" in made.refused[0].hint
+    assert len(folder.lists["science"].images) == 2
+    assert "teaching" in folder.lists
+
+
+def test_lost_tags_of_a_newer_version_do_not_bring_back_an_older_one():
+    folder = Folder()
+    folder.publish(listing_all(desired(decision("debian-12 2"), decision("debian-12 3"))))
+    made = folder.publish(listing_all(desired(decision("debian-12 2"))), now=NOW + DAY)
+    assert [error.rule for error in made.refused] == ["R8"]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        listing_all(desired(decision("debian-12 2", refused="withdrawn"))),
+        listing_all(desired(decision("debian-12 3"))),
+        desired(),
+        replace(listing_all(desired()), appliances={"debian-12": appliance("debian-12", uuid=uuid_of("new"))}),
+    ],
+    ids=["withdrawn", "newer", "taken out of the list", "another appliance of that name"],
+)
+def test_images_go_where_something_says_why(later):
+    folder = Folder()
+    folder.publish(listing_all(desired(decision("debian-12 2"))))
+    made = folder.publish(later, now=NOW + DAY)
+    assert made.refused == ()
+    assert "remove" in kinds(made)
+
+
+def test_tags_of_an_expired_image_may_be_gone():
+    folder = Folder()
+    folder.publish(listing_all(desired(decision("debian-12 2", expires=(NOW + DAY,)))))
+    made = folder.publish(listing_all(desired()), now=NOW + DAY)
+    assert made.refused == ()
+    assert folder.lists["science"].images == ()
 
 
 def test_several_lists_in_one_plan():
@@ -256,9 +307,13 @@ STATES = st.lists(
 def test_any_history_converges_and_never_names_what_is_not_there(history):
     """Each step: what is endorsed, days that pass, and after how many actions the run is killed."""
     folder, now = Folder(), NOW
+    tagged = {}
     for state, days, stop in history:
         now += days * DAY
-        decisions = [decision(f"{name} {version}", refused=refused, expires=(NOW + ends * DAY,)) for name, version, refused, ends in state]
+        tagged |= {(name, version): (refused, ends) for name, version, refused, ends in state}
+        decisions = [
+            decision(f"{name} {version}", refused=refused, expires=(NOW + ends * DAY,)) for (name, version), (refused, ends) in tagged.items()
+        ]
         wanted = desired(*decisions, name="science", appliances={name: appliance(name) for name in ("debian-12", "docker", "worker")})
         wanted = replace(
             wanted,

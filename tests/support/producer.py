@@ -117,7 +117,7 @@ class Producer:
         """Change the site's document."""
         self.repo.commit({"sites/here.yaml": json.dumps({**SITE, **changes})}, "site")
 
-    def release(self, name: str, version: str, *, size: int = 4096, data: bytes = b"") -> bytes:
+    def release(self, name: str, version: str, *, size: int = 4096, data: bytes = b"", form: str = "raw", virtual: int = 0) -> bytes:
         """Build a release: a raw image that says its name when booted, or `data`; returns its bytes."""
         sector = boot_sector(f"{name} {version}", "halt")
         data = data or (sector[:446] + PARTITION + sector[462:]).ljust(size, b"\0")
@@ -131,7 +131,7 @@ class Producer:
                 "recipe": "a" * 64,
                 "builder": {"name": "debian", "version": 1},
                 "rootfs": {"size": 10, "sha512": digest},
-                "files": [{"format": "raw", "size": len(data), "virtual_size": len(data), "sha512": digest}],
+                "files": [{"format": form, "size": len(data), "virtual_size": virtual or len(data), "sha512": digest}],
                 "manifest": {"size": 3, "sha512": "c" * 128},
                 "packages": 1,
                 "sbom": {"size": 3, "sha512": "d" * 128},
@@ -143,7 +143,7 @@ class Producer:
             {f"appliances/{name}/release.yaml": record, f"appliances/{name}/appliance.yaml": appliance}, f"release {name} {version}"
         )
         self.commits[name, version], self.releases[name, version] = commit, (made, record)
-        _made(self.folder / "main/images").joinpath(f"{name}-{version}.raw").write_bytes(data)
+        _made(self.folder / "main/images").joinpath(f"{name}-{version}.{form}").write_bytes(data)
         return data
 
     def endorse(self, name: str, version: str, *, days: int = 60, issued: datetime = NOW - timedelta(days=1)) -> str:
@@ -171,7 +171,7 @@ class Producer:
         file = made.files[0]
         image = HepixImage(
             uuid=made.uuid,
-            uri=f"{self.url}/main/images/{name}-{version}.raw",
+            uri=f"{self.url}/main/images/{name}-{version}.{file.format}",
             version=version,
             size=file.size,
             sha512=file.sha512,
@@ -179,7 +179,7 @@ class Producer:
             description=name,
             expires=NOW + timedelta(days=50),
             hypervisor="kvm",
-            format="raw",
+            format=file.format,
             arch="x86_64",
             os="linux",
             osname="Debian",

@@ -30,6 +30,8 @@ from vmkeeper.values import Size
 _PREFIX = "trial-"
 _CONSOLE_LIMIT = 2 << 20
 _TAIL = 15
+_LAST_WORDS = 10
+"""Seconds in which a machine ends whose connection broke because it ends."""
 _MEMORY = Size.parse("1GiB")
 
 _DEAD_ENDS = (
@@ -64,7 +66,8 @@ _DEAD_ENDS = (
         "look at /etc/fstab and at units required by local-fs.target",
     ),
 )
-_INIT_SPEAKS = re.compile(rb"Welcome to (?![^\n]*[Ii]nitramfs)[^\n]{1,80}!|^[a-z0-9-]+ login: ", re.MULTILINE)
+INIT_SPEAKS = re.compile(rb"Welcome to (?!GRUB|[^\n]*[Ii]nitramfs)[^\n]{1,80}!|^[a-z0-9-]+ login: ", re.MULTILINE)
+"""systemd's greeting (not that of GRUB or of an initramfs with systemd in it) or a login prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def _test(machine: Machine, login: ssh.Login, address: tuple[str, int], name: st
     why = hint = ""
     if said.status == ssh.TIMED_OUT:
         why, hint = f"did not end within {trial.test_timeout:g} s", "raise test.timeout of the appliance if it may take longer"
-    elif said.status == ssh.CONNECTION_LOST and machine.status().state != "running":
+    elif said.status == ssh.CONNECTION_LOST and machine.wait(_LAST_WORDS):
         why, hint = f"the machine went away: {machine.status().why or 'it powered off'}", "the last lines of the console say more"
     elif said.status != 0:
         why, hint = f"ended with status {said.status}", "its output says why; a test passes with status 0"
@@ -201,7 +204,7 @@ def _boot_briefly(machine: Machine, firmware: Firmware, accelerator: Accelerator
     trouble = _follow(
         machine,
         began + trial.boot_timeout,
-        lambda console: bool(_INIT_SPEAKS.search(console)) or ssh.banner(address, timeout=0.5),
+        lambda console: bool(INIT_SPEAKS.search(console)) or ssh.banner(address, timeout=0.5),
         "the system did not come up",
     )
     machine.stop(grace=0)

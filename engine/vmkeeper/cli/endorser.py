@@ -124,4 +124,5 @@ def _agree(session: Session, yes: bool, question: str) -> None:
     if not sys.stdin.isatty():
         raise UserError("nobody is here to confirm the signature", hint="read the evidence above, then give --yes")
     session.say(question)
-    typer.confirm("Sign", abort=True)
+    if not typer.confirm("Sign"):
+        raise UserError("nothing was signed", hint="run the same command again when you have made up your mind")

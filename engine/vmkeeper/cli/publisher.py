@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session, StoreOption
+from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session, StoreOption, show_error
 from vmkeeper.errors import UserError
 
 ToOption = Annotated[
@@ -62,13 +62,17 @@ def publish(
     if output is Output.json:
         left_out = [{"list": one.image_list, "appliance": one.appliance, "reason": one.reason} for one in made.left_out]
         did = [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in outcomes]
-        session.json({"plan": as_json(made.plan), "outcomes": did, "left_out": left_out})
-        return 1 if failures(outcomes) else 0
+        refused = [{"rule": error.rule, "why": str(error)} for error in made.refused]
+        session.json({"plan": as_json(made.plan), "outcomes": did, "left_out": left_out, "refused": refused})
+        return 1 if failures(outcomes) or made.refused else 0
     for one in made.left_out:
         session.say(f"left out {one.image_list}: {one.appliance}: {one.reason}")
-    if not made.plan:
+    if not made.plan and not made.refused:
         session.say("Nothing to publish: every list says what is endorsed.")
-    return session.report(outcomes)
+    code = session.report(outcomes)
+    for error in made.refused:
+        show_error(session.err, error)
+    return 1 if made.refused else code
 
 
 def _setting(session: Session, given: Path | None, name: str, option: str) -> Path:

@@ -158,12 +158,13 @@ def why_at_site(session: Session, appliance: str, site: str, home: Path | None) 
     """Say for each version of an appliance whether the site may run it, by which rule not, and the nearest that it may."""
     from vmkeeper.execute.home import SiteHome
     from vmkeeper.execute.observe import look
+    from vmkeeper.plan.wanted import Unusable
 
     view = look(session.repository, SiteHome.of(site, home), site, session.now)
     decisions = [decision for decision in view.decisions if decision.appliance == appliance]
     here = {str(i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec and i.spec.appliance == appliance}
     for found in view.lists:
-        if not hasattr(found.state, "offers"):
+        if isinstance(found.state, Unusable):
             session.say(f"The list {found.name} cannot be used: {found.state.why}")
     for decision in decisions:
         state = f" It is {here[str(decision.version)]} there." if str(decision.version) in here else " It is not there."

@@ -7,6 +7,7 @@ stands for a process that was killed there.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,8 @@ class World:
     calls: list[str] = field(default_factory=list)
     """The methods called, in order."""
     last: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """One call at a time."""
 
     def new_id(self, kind: str) -> str:
         """An id nothing had before, in rising order."""
@@ -164,10 +167,11 @@ class MemoryCloud:
 
     @contextmanager
     def _call(self, method: str) -> Iterator[None]:
-        self.world.calls.append(method)
-        self._fault(method, "before")
-        yield
-        self._fault(method, "after")
+        with self.world.lock:
+            self.world.calls.append(method)
+            self._fault(method, "before")
+            yield
+            self._fault(method, "after")
 
 
 def _no_fault(_method: str, _moment: str) -> None:

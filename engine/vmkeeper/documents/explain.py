@@ -40,7 +40,7 @@ def explain(model: type[Document], tree: Tree, errors: Sequence[Any]) -> list[Pr
     faults: dict[tuple[Path, bool], list[_Fault]] = defaultdict(list)
     for error in errors[: 20 * _MOST]:
         fault = _locate(model, error)
-        if not any(fault.path[: len(path)] == path for path in tree.broken):
+        if not any(fault.path[:length] in tree.broken for length in range(len(fault.path) + 1)):
             faults[fault.path, fault.of_key].append(fault)
     misspelt = _misspelt(found[0] for found in faults.values() if found[0].type == "extra_forbidden")
     within = {path[:length] for path, _ in faults for length in range(len(path))}

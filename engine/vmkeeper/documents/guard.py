@@ -37,6 +37,7 @@ MAX_DEPTH = 40
 MAX_NODES = 40_000
 """Scalars, lists and maps of one document; 256 KiB of real documents hold fewer than half of it."""
 _MANY = 20
+_MOST = 100
 
 UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]")
 """Characters that no text of a document may hold, written out or escaped: controls other than tab and line breaks,
@@ -181,6 +182,9 @@ class _Composer:
     def _problem(self, event: Any, what: str, hint: str, path: Path = ()) -> None:
         place = Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1, field(path))
         self.problems.append(Problem(place, what, hint))
+        if len(self.problems) == _MOST:
+            self.problems.append(Problem(place, "the file is not read any further", "mend what is before here first"))
+            raise _Stop
 
     def _directives(self, event: Any) -> None:
         if not event.explicit:

@@ -31,6 +31,7 @@ from vmkeeper.plan.actions import Action
 from vmkeeper.plan.factory import FACTORY, Build, Record, Test, plan_one
 from vmkeeper.plan.plan import Plan
 from vmkeeper.progress import Progress
+from vmkeeper.repository.changes import source_commit
 from vmkeeper.repository.records import commit_files
 from vmkeeper.repository.tree import Repository
 from vmkeeper.values import canonical_json, sha256_hex
@@ -51,7 +52,9 @@ def apply(repository: Repository, factory: Factory, *, reviewed: str | None = No
             raise UserError(f"the plan is now {whole.digest()[:16]}, not the reviewed {reviewed[:16]}", hint="look at it again: vmkeeper plan")
         outcomes = carry_out(whole, factory, workers)
         if all(isinstance(outcome, Done) for outcome in outcomes):
-            repository.set_applied(commit)
+            head = repository.head()
+            only_records = source_commit(repository, head) == source_commit(repository, commit)
+            repository.set_applied(head if only_records else commit)
         return whole, outcomes
 
 

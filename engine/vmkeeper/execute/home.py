@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,4 +89,18 @@ class SiteHome:
                 raise Transient("another run works at this site", where=str(self.folder), hint="wait for it to end") from None
             for folder in (self.folder, self.ca, self.cache):
                 remove_leftovers(folder)
+            with self._temporary_files():
+                yield
+
+    @contextmanager
+    def _temporary_files(self) -> Iterator[None]:
+        """Have temporary files lie in the home, so that those of a killed run are found and removed by the next one."""
+        folder, before = self.folder / "tmp", tempfile.tempdir
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        tempfile.tempdir = str(folder)
+        try:
             yield
+        finally:
+            tempfile.tempdir = before
+            shutil.rmtree(folder, ignore_errors=True)

@@ -56,7 +56,8 @@ class Update:
 
 def parse(told: bytes) -> tuple[Update, ...]:
     """The lines `OLD NEW REF` that git writes to pre-receive and post-receive."""
-    lines = told.decode(errors="surrogateescape").splitlines()
+    # Only \n ends a line: a ref's name may hold every other character that Unicode breaks lines at.
+    lines = told.decode(errors="surrogateescape").split("\n")
     return tuple(Update(*line.split(" ", 2)) for line in lines if line)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds import connect as connect_cloud
-from vmkeeper.clouds.interface import Cloud, CloudImage
+from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url, read_url, verified_list
@@ -19,7 +20,7 @@ from vmkeeper.execute.verification import PREFIXES, judge
 from vmkeeper.lists.hepix import HepixList
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
-from vmkeeper.plan.wanted import Current, NotAllowed, Note, Standing, Subscribed, Unusable
+from vmkeeper.plan.wanted import Current, NotAllowed, Note, Offer, Standing, Subscribed, Unusable
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.tags import raw_tags, root_commit
 from vmkeeper.repository.tree import Repository
@@ -52,7 +53,7 @@ class View:
 
 @dataclass(slots=True)
 class _Looking:
-    """What one look needs at every step."""
+    """One look: what it is given, and what it has seen so far."""
 
     catalogue: Catalogue
     pins: Pins
@@ -62,12 +63,21 @@ class _Looking:
     progress: Progress
     head: str
     site: Site
+    memory: Memory
     judged: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    lists: list[Subscribed] = field(default_factory=list)
+    standings: dict[tuple[str, str, Version], Standing] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def mainline_head(repository: Repository) -> str:
     """The head of the followed branch: `main`, unless git's configuration vmkeeper.mainline names another."""
-    return repository.resolve(f"refs/heads/{repository.config('vmkeeper.mainline') or 'main'}")
+    branch = repository.config("vmkeeper.mainline") or "main"
+    try:
+        return repository.resolve(f"refs/heads/{branch}")
+    except UserError as error:
+        raise UserError(f"there is no branch {branch} to follow", where=error.where, hint="name it: git config vmkeeper.mainline BRANCH") from None
 
 
 def site_cloud(repository: Repository, home: SiteHome, name: str) -> Cloud:
@@ -108,39 +118,64 @@ def look(
     site = site_document(catalogue, name)
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
-    looking = _Looking(catalogue, pins, home, now, fetch or (lambda url: _fetch(url, pins)), progress or Silent(), head, site)
-    memory = _tags(looking, repository, memory)
-    lists: list[Subscribed] = []
-    standings: dict[tuple[str, str, Version], Standing] = {}
-    decisions: list[Decision] = []
-    notes: list[Note] = []
+    looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress or Silent(), head, site, memory)
+    _see_tags(looking, repository)
+    marked = [image.spec for image in images if image.spec is not None and image.owner == cloud.owner]
     for subscription in site.subscribe:
-        pin = pins.image_list(subscription.list)
-        if pin is None:
-            why = "the site has not pinned this list"
-            lists.append(Subscribed(subscription.list, "", Unusable(f"{why}; pin it with: vmkeeper site init {name}")))
-            continue
-        state, memory = _list(looking, subscription, pin, memory)
-        uuids = _names(looking, pin)
-        if isinstance(state, HepixList):
-            offers, odd = offers_of(state, subscription, uuids)
-            notes += odd
-            lists.append(Subscribed(pin.name, pin.uuid, Current(state.expires, offers)))
-        else:
-            lists.append(Subscribed(pin.name, pin.uuid, state))
-            offers = ()
-        specs = [offer.spec for offer in offers] + [i.spec for i in images if i.spec and i.owner == cloud.owner and i.spec.list == pin.uuid]
-        called = {spec.uuid: uuids.get(spec.uuid, spec.appliance) for spec in specs}
-        made = decide(
-            looking.judged[pin.endorsers],
-            pinned=_pinned(pins, pin),
-            approve=site.approve,
-            block=site.block,
-            releases=sorted({(called[spec.uuid], spec.version) for spec in specs}),
-        )
-        decisions += made
-        standings |= _standings(looking, pin, made, uuids, {name: uuid for uuid, name in called.items()})
-    return View(name, head, pins, site, tuple(lists), standings, tuple(decisions), tuple(notes), memory, cloud, images)
+        _see_list(looking, subscription, marked)
+    return View(
+        name=name,
+        head=head,
+        pins=pins,
+        site=site,
+        lists=tuple(looking.lists),
+        standings=looking.standings,
+        decisions=tuple(looking.decisions),
+        notes=tuple(looking.notes),
+        memory=looking.memory,
+        cloud=cloud,
+        images=images,
+    )
+
+
+def _see_tags(looking: _Looking, repository: Repository) -> None:
+    """Judge all tags under each endorser list that counts, and remember what was accepted (R8)."""
+    present = {name: sha512_hex(raw) for name, raw in raw_tags(repository, *PREFIXES).items() if raw is not None}
+    accepted: dict[str, str] = {}
+    for pin in looking.pins.image_lists:
+        if pin.endorsers not in looking.judged:
+            looking.progress.step(pin.endorsers, f"verifying {len(present)} signed tags")
+            pinned = _pinned(looking.pins, pin)
+            verdicts = judge(repository, looking.head, looking.pins.repository, pinned, looking.now, looking.pins.clock_skew)
+            looking.judged[pin.endorsers] = verdicts
+            accepted |= {verdict.tag: verdict.sha512 for verdict in verdicts if isinstance(verdict, Accepted)}
+    looking.memory = with_tags(looking.memory, accepted, present)
+
+
+def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageSpec]) -> None:
+    """One list, and what is to be thought of its offers and of the site's images that came from it."""
+    pin = looking.pins.image_list(subscription.list)
+    if pin is None:
+        looking.lists.append(Subscribed(subscription.list, "", Unusable("the site has not pinned this list; pin it with: vmkeeper site init")))
+        return
+    found, names = _list(looking, subscription, pin), _names(looking, pin)
+    offers: tuple[Offer, ...] = ()
+    if isinstance(found, HepixList):
+        offers, notes = offers_of(found, subscription, names)
+        looking.notes += notes
+    state = Current(found.expires, offers) if isinstance(found, HepixList) else found
+    looking.lists.append(Subscribed(pin.name, pin.uuid, state))
+    specs = [*(offer.spec for offer in offers), *(spec for spec in marked if spec.list == pin.uuid)]
+    called = {spec.uuid: names.get(spec.uuid, spec.appliance) for spec in specs}
+    decisions = decide(
+        looking.judged[pin.endorsers],
+        pinned=_pinned(looking.pins, pin),
+        approve=looking.site.approve,
+        block=looking.site.block,
+        releases=sorted({(called[spec.uuid], spec.version) for spec in specs}),
+    )
+    looking.decisions += decisions
+    looking.standings |= _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()})
 
 
 def _standings(
@@ -160,32 +195,19 @@ def _standings(
     return made
 
 
-def _tags(looking: _Looking, repository: Repository, memory: Memory) -> Memory:
-    """Judge all tags under each endorser list that counts, and remember what was accepted (R8)."""
-    present = {name: sha512_hex(raw) for name, raw in raw_tags(repository, *PREFIXES).items() if raw is not None}
-    accepted: dict[str, str] = {}
-    for pin in looking.pins.image_lists:
-        if pin.endorsers not in looking.judged:
-            looking.progress.step(pin.endorsers, f"verifying {len(present)} signed tags")
-            pinned = _pinned(looking.pins, pin)
-            verdicts = judge(repository, looking.head, looking.pins.repository, pinned, looking.now, looking.pins.clock_skew)
-            looking.judged[pin.endorsers] = verdicts
-            accepted |= {verdict.tag: verdict.sha512 for verdict in verdicts if isinstance(verdict, Accepted)}
-    return with_tags(memory, accepted, present)
-
-
-def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList, memory: Memory) -> tuple[HepixList | Unusable, Memory]:
-    """One list, or why there is none."""
-    last = memory.lists.get(pin.uuid)
+def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -> HepixList | Unusable:
+    """The list, verified and remembered, or why there is none."""
+    last = looking.memory.lists.get(pin.uuid)
     try:
         document = looking.catalogue.image_list(subscription.list)
         if document is None:
             raise UserError(f"there is no imagelists/{subscription.list}.yaml at commit {looking.head[:12]}")
         url = list_url(document.url, subscription.list)
         looking.progress.step(subscription.list, f"fetching {url}")
-        return verified_list(looking.fetch(url), pin, looking.home.ca, memory, looking.now, looking.pins.clock_skew)
+        found, looking.memory = verified_list(looking.fetch(url), pin, looking.home.ca, looking.memory, looking.now, looking.pins.clock_skew)
     except VmkeeperError as error:
-        return Unusable(str(error), last.expires if last else None), memory
+        return Unusable(str(error), last.expires if last else None)
+    return found
 
 
 def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:
@@ -209,5 +231,5 @@ def _pinned(pins: Pins, pin: PinnedImageList) -> PinnedEndorsers:
     return found
 
 
-def _fetch(url: str, pins: Pins) -> bytes:
+def _fetch(pins: Pins, url: str) -> bytes:
     return read_url(url, limit=LIMIT, allow=pins.fetch.allowed_hosts)

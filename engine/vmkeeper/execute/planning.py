@@ -10,7 +10,7 @@ from vmkeeper.errors import Problems
 from vmkeeper.plan.actions import Cause
 from vmkeeper.plan.factory import Head, plan
 from vmkeeper.plan.plan import Plan
-from vmkeeper.repository.changes import changes, commit_time, height, last_change
+from vmkeeper.repository.changes import changes, commit_time, height, last_change, source_commit
 from vmkeeper.repository.tree import Repository
 
 
@@ -21,7 +21,8 @@ def open_index(repository: Repository) -> Index:
 
 def head_of(repository: Repository, commit: str) -> Head:
     """What the planner must know about the commit it plans for."""
-    return Head(commit, commit_time(repository, commit), height(repository, commit))
+    source = source_commit(repository, commit)
+    return Head(source, commit_time(repository, source), height(repository, source), height(repository, commit))
 
 
 def planned(repository: Repository, base: str | None, head: str | None) -> Plan:

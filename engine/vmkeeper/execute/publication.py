@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vmkeeper.catalogue.catalogue import Catalogue
-from vmkeeper.errors import Transient, UserError, VmkeeperError
+from vmkeeper.errors import Problems, Refused, Transient, UserError
 from vmkeeper.execute.verification import judge
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.images.files import PREFIX, hash_file, remove_leftovers, reported, sync_folder, write_file
@@ -164,7 +164,7 @@ def _signed_list(path: Path, signer: Signer, now: datetime) -> hepix.HepixList |
         return None
     try:
         return hepix.read(verify(message, [signer.certificate], now, anchor="any").content)
-    except VmkeeperError:
+    except (Refused, Problems):
         return None
 
 

@@ -43,7 +43,7 @@ def signing_key(repository: Repository, chosen: str | None = None) -> SigningKey
     """
     name = chosen or repository.config("user.signingKey") or ""
     if chosen:
-        kind = "ssh" if ssh.is_literal(chosen) or Path(chosen).expanduser().is_file() else "openpgp"
+        kind = "ssh" if ssh.is_literal(chosen) or "/" in chosen or Path(chosen).expanduser().is_file() else "openpgp"
     else:
         kind = repository.config("gpg.format") or "openpgp"
     if kind == "ssh" and name:

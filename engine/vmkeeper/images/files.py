@@ -111,8 +111,9 @@ class Temporary:
 
 @contextmanager
 def temporary(folder: Path) -> Iterator[Temporary]:
-    """A new temporary file in `folder`, which is made if it is not there."""
+    """A new temporary file in `folder`, which is made if it is not there; leftovers in it are removed first."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     with _locked_file(folder) as (path, file):
         new = Temporary(path, file)
         try:

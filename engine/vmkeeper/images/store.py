@@ -45,7 +45,6 @@ class Store:
             ) from None
         self._root = str(root).rstrip("/")
         self._folder = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
-        self._cleaned = False
         self.name = _public(str(url))
         """The address without credentials, for people."""
 
@@ -81,7 +80,11 @@ class Store:
         """Put bytes in."""
         blob = Blob(size=Size(len(data)), sha512=sha512_hex(data))
         with reported("write to the store", self.name):
-            return blob if self._holds(blob) else self._copy_in(io.BytesIO(data))
+            if not self._holds(blob):
+                return self._copy_in(io.BytesIO(data))
+            if self._folder:
+                remove_leftovers(Path(self._root) / "incoming")
+            return blob
 
     def open(self, sha512: str) -> BinaryIO:
         """Read a file from its start to its end, once, without seeking.
@@ -186,11 +189,10 @@ class Store:
     # -- writing
 
     def _incoming(self) -> Path:
+        """Where files of a local folder are written before they have their names."""
         folder = Path(self._root) / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
-        if not self._cleaned:
-            remove_leftovers(folder)
-            self._cleaned = True
+        remove_leftovers(folder)
         return folder
 
     def _holds(self, blob: Blob) -> bool:

@@ -32,40 +32,35 @@ _MAX_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
-class Signer:
-    """A publisher's certificate with its key, and the certificates between it and the authority."""
+class Certified:
+    """Somebody with a certificate."""
 
     certificate: x509.Certificate
-    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-    chain: tuple[x509.Certificate, ...] = ()
 
     @property
     def subject(self) -> DistinguishedName:
-        """Published as hv:dn."""
+        """Whose certificate it is; published as hv:dn."""
         return DistinguishedName.of(self.certificate.subject)
 
     @property
     def issuer(self) -> DistinguishedName:
-        """Published as hv:ca."""
+        """The authority that issued it; published as hv:ca."""
         return DistinguishedName.of(self.certificate.issuer)
 
 
 @dataclass(frozen=True)
-class Signed:
-    """What a verified message says and who signed it."""
+class Signer(Certified):
+    """A publisher's certificate with its key, and the certificates between it and the authority."""
+
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    chain: tuple[x509.Certificate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signed(Certified):
+    """What a verified message says and whose certificate signed it."""
 
     content: bytes
-    certificate: x509.Certificate
-
-    @property
-    def subject(self) -> DistinguishedName:
-        """The signer's name."""
-        return DistinguishedName.of(self.certificate.subject)
-
-    @property
-    def issuer(self) -> DistinguishedName:
-        """The name of the authority that issued the signer's certificate."""
-        return DistinguishedName.of(self.certificate.issuer)
 
 
 def load_signer(certificate: Path, key: Path, password: bytes | None = None) -> Signer:
@@ -124,7 +119,7 @@ def verify(
     trusted = load_authorities(authorities) if isinstance(authorities, Path) else tuple(authorities)
     certificate = _verified(parts.content, parts.signature, trusted, now, purpose, anchor)
     _strong_key(certificate)
-    return Signed(parts.content, certificate)
+    return Signed(certificate, parts.content)
 
 
 def load_authorities(place: Path) -> tuple[x509.Certificate, ...]:

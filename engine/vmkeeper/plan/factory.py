@@ -63,19 +63,25 @@ FACTORY = (Build, Test, Record)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The commit planned for: its id, its committer's time, its height on the first-parent line."""
+    """The commit that is built: its id, its committer's time, its height on the first-parent line."""
 
     commit: CommitId
     time: datetime
     height: int
+    top: int
+    """Height of the branch's head, which is more where release records lie on top."""
 
 
 def release_version(head: Head, previous: Version | None) -> Version:
-    """`YEAR.MONTH.DAY.HEIGHT` of a commit, never below the previous release's date: only the commit decides it."""
+    """`YEAR.MONTH.DAY.HEIGHT` of a commit, never below the previous release's date: only the commit decides it.
+
+    Where one commit is built twice, because a newer builder gives other bytes, the height is that of the records' last.
+    """
     date: tuple[int, ...] = (head.time.year, head.time.month, head.time.day)
     if previous is not None:
         date = max(date, previous.numbers[:3])
-    return Version(".".join(str(number) for number in (*date, head.height)))
+    number = head.height if previous is None or (*date, head.height) > previous.numbers else head.top
+    return Version(".".join(str(each) for each in (*date, number)))
 
 
 def scope(changed: Iterable[Change], head: Catalogue) -> tuple[frozenset[Name], frozenset[Name]]:

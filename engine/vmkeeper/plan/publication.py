@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList, next_version, publish_text, same_content
+from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList, next_version, publish_text, same_content, version_key
 from vmkeeper.model.appliance import Appliance, Format
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList, Listed
@@ -107,10 +107,11 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The plan, and what it leaves out."""
+    """The plan, what it leaves out, and which lists it does not touch because something about them is refused."""
 
     plan: Plan
     left_out: tuple[LeftOut, ...]
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +137,23 @@ def plan_publication(
 ) -> Publication:
     """Plan for several lists; `published` by list name, `index` as the public folder has it.
 
-    Raises UserError where the certificate is out of date, Refused (R14) where a version was published before with
-    other bytes, ValueError where an action would say something a list must not say.
+    Raises UserError where the certificate is out of date, ValueError where a list would lack what it must say.
     """
     if signer.not_after <= now:
-        raise UserError(
-            f"the publisher's certificate expired on {format_time(signer.not_after)}", where=signer.dn, hint="give a certificate that is valid"
-        )
+        why = f"it ended on {format_time(signer.not_after)}"
+        raise UserError("the publisher's certificate has expired", where=signer.dn, why=why, hint="give a certificate that is valid")
     actions: list[Action] = []
     left_out: list[LeftOut] = []
+    refused: list[Refused] = []
     for desired in lists:
+        before = published.get(desired.name, Published())
         chosen, without = choose(desired, now)
         left_out += without
-        actions += _list_actions(desired, chosen, published.get(desired.name, Published()), signer, now)
+        try:
+            _nothing_lost(desired, chosen, before.image_list, now)
+            actions += _list_actions(desired, chosen, before, signer, now)
+        except Refused as error:
+            refused.append(error)
     entries = {name: dict(entry) for name, entry in index.items()}
     entries |= {desired.name: {"title": desired.spec.title, "uuid": desired.spec.uuid, "uri": list_uri(desired)} for desired in lists}
     if entries != index:
@@ -162,7 +167,7 @@ def plan_publication(
                 lists=dict(sorted(entries.items())),
             )
         )
-    return Publication(Plan(base, head, ordered(actions)), tuple(left_out))
+    return Publication(Plan(base, head, ordered(actions)), tuple(left_out), tuple(refused))
 
 
 def list_uri(desired: Desired) -> str:
@@ -208,6 +213,25 @@ def _expires(decision: Decision, quorum: int) -> datetime:
     """When the quorum ends: the latest time at which that many endorsements are still valid."""
     ends = sorted((said.statement.expires for said in decision.endorsements if isinstance(said.statement, Endorsement)), reverse=True)
     return ends[quorum - 1]
+
+
+def _nothing_lost(desired: Desired, chosen: Sequence[_Choice], published: HepixList | None, now: datetime) -> None:
+    """Rule R8, with the published list as memory: the tags that endorsed a listed image do not just disappear.
+
+    A clone without tags would otherwise take every image off the list. Raises Refused.
+    """
+    newest = {choice.listed.appliance: choice.version for choice in chosen}
+    known = {(decision.appliance, str(decision.version)) for decision in desired.decisions}
+    names = {
+        desired.appliances[listed.appliance].uuid: listed.appliance for listed in desired.spec.appliances if listed.appliance in desired.appliances
+    }
+    for image in published.images if published else ():
+        name = names.get(image.uuid)
+        if name is None or (name, image.version) in known or (image.expires and image.expires <= now):
+            continue
+        if name not in newest or version_key(str(newest[name])) < version_key(image.version):
+            hint = "fetch all tags (git fetch --tags); to take it off the list, withdraw it or take the appliance out of the list's file"
+            raise Refused("R8", f"{image.version} is listed, and the tags that endorsed it are gone", where=f"{desired.name}/{name}", hint=hint)
 
 
 def _list_actions(desired: Desired, chosen: Sequence[_Choice], published: Published, signer: ListSigner, now: datetime) -> list[Action]:

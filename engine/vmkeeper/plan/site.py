@@ -114,7 +114,7 @@ def plan_site(
     usable = [(image, image.spec) for image in spare if image.state == "active" and image.spec]
     retire = [found for image, spec in usable if (found := _retirement(image, spec, want, lists, standings, now)) is not None]
     doomed = {found.image.id for found in retire}
-    notes += [Note(label(spec), f"list {spec.list} cannot be read: left as it is") for image, spec in usable if image.id not in doomed]
+    notes += [Note(label(spec), "its list cannot be read: left as it is") for image, spec in usable if image.id not in doomed]
 
     limited = [found for found in retire if found.ground not in _WITHOUT_LIMIT]
     active = sum(image.state == "active" for image in marked)
@@ -139,7 +139,8 @@ def plan_site(
     at_once = [hide for hide in hides if not hide.needs]
     later = [hide for hide in hides if hide.needs]
     actions = ordered([*at_once, *arrive, *later, *deletions])
-    return SitePlan(Plan(base="", head=head, actions=actions), (*want.notes, *notes, *kept), refusal)
+    told = {Note(label(found.spec), found.why) for found in retire}
+    return SitePlan(Plan(base="", head=head, actions=actions), tuple(note for note in (*want.notes, *notes, *kept) if note not in told), refusal)
 
 
 def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImage], list[CloudImage]]:

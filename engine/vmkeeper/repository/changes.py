@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -56,6 +57,23 @@ def _object_at(commit: pygit2.Commit, path: str) -> str:
             return ""
         found = found[part]
     return f"{found.id} {found.filemode}"
+
+
+RECORD = re.compile(r"appliances/[^/]+/release\.yaml")
+
+
+def source_commit(repository: Repository, commit: str) -> str:
+    """The newest commit on the first-parent line that changed more than release records: what a build is a build of.
+
+    Records come on top of the commit that they are of, so a run that was killed half-way finds the same commit again.
+    """
+    current = repository.commit(commit)
+    while current.parents:
+        found = changes(repository.at(str(current.parents[0].id)), repository.at(str(current.id)))
+        if not found or not all(RECORD.fullmatch(change.path) for change in found):
+            break
+        current = current.parents[0]
+    return str(current.id)
 
 
 def height(repository: Repository, commit: str) -> int:

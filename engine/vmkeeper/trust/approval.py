@@ -91,17 +91,16 @@ def decide(
 def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
     cases: defaultdict[tuple[str, Version], _Case] = defaultdict(_Case)
     for verdict in verdicts:
-        match verdict:
-            case Accepted(statement=Endorsement() as said):
-                cases[said.appliance, Version(said.version)].accepted.append((verdict, said))
-            case Accepted(statement=Withdrawal() as said):
-                cases[said.appliance, Version(said.version)].withdrawn.append((verdict, said))
-            case Rejected():
-                try:
-                    name = TagName.parse(verdict.tag)
-                except Refused:
-                    continue
-                cases[name.appliance, Version(name.version)].rejected.append(verdict)
+        if isinstance(verdict, Rejected):
+            try:
+                name = TagName.parse(verdict.tag)
+            except Refused:
+                continue
+            cases[name.appliance, Version(name.version)].rejected.append(verdict)
+        elif isinstance(verdict.statement, Endorsement):
+            cases[verdict.statement.appliance, Version(verdict.statement.version)].accepted.append((verdict, verdict.statement))
+        else:
+            cases[verdict.statement.appliance, Version(verdict.statement.version)].withdrawn.append((verdict, verdict.statement))
     return cases
 
 

@@ -56,12 +56,16 @@ def at(memory: Memory, now: datetime, skew: Duration) -> Memory:
     """The memory at a time. Raises Refused R13 where the clock stands more than `skew` before the highest time seen."""
     if memory.newest is not None and now < memory.newest - timedelta(seconds=skew):
         why = f"it is {format_time(now)} here, and {format_time(memory.newest)} was seen before"
-        raise Refused("R13", "the clock went backwards", why=why, hint="set the clock; an old time would let expired images back in")
+        hint = "set the clock; if it was wrong when that time was seen, correct `newest` in the site's memory.json"
+        raise Refused("R13", "the clock went backwards", why=why, hint=hint)
     return memory.model_copy(update={"newest": max(now, memory.newest or now)})
 
 
 def with_list(memory: Memory, uuid: str, seen: SeenList, order: Callable[[str], Any]) -> Memory:
-    """The memory with a verified list; `order` gives what its versions are compared by. Raises Refused R15 for an older one and for the same version with other content."""
+    """The memory with a verified list; `order` gives what its versions are compared by.
+
+    Raises Refused R15 for an older one and for the same version with other content.
+    """
     before = memory.lists.get(uuid)
     if before is not None:
         if order(seen.version) < order(before.version):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -302,6 +302,7 @@ def _key_text(packets: bytes) -> str:
         b"\x9b\x04",
         b"\x04",
         b"\xb4\x01x",
+        b"\xc6\xff\0\x01\0\0\x04" + b"\0" * 0xFFFF,
     ],
 )
 def test_broken_key_packets_are_refused(packets: bytes) -> None:
@@ -320,9 +321,7 @@ def test_keys_in_new_packets_of_every_length_are_read(alice: Signer) -> None:
     rsa = b"\x04\0\0\0\0\x01" + (2048).to_bytes(2, "big") + b"\x80" + b"\0" * 255 + b"\0\x11\x01\0\x01"
     (key,) = read_certificate(_key_text(b"\xc6" + bytes([192 + (len(rsa) - 192 >> 8), len(rsa) - 192 & 0xFF]) + rsa)).keys
     assert key.weakness == ""
-    (key,) = read_certificate(
-        _key_text(b"\x99" + len(rsa).to_bytes(2, "big") + rsa.replace((2048).to_bytes(2, "big"), (2047).to_bytes(2, "big"), 1))
-    ).keys
+    (key,) = read_certificate(_key_text(b"\x99" + len(rsa).to_bytes(2, "big") + rsa.replace(b"\x80", b"\x40", 1))).keys
     assert key.weakness == "RSA of 2047 bits"
 
 
@@ -348,3 +347,42 @@ def test_broken_parts_of_a_signature_are_refused(hashed: bytes) -> None:
     with pytest.raises(Refused) as caught:
         read_signature(armour("PGP", b"\x88" + bytes([len(body)]) + body), DATA)
     assert caught.value.rule == "R10"
+
+
+@pytest.mark.parametrize("change", [lambda body: b"\x03" + body[1:], lambda body: b"\x05" + body[1:], lambda body: b"\x04\0\x16\x0a\0\0\0\0"])
+def test_signatures_of_other_versions_are_refused(alice: Signer, change: Callable[[bytes], bytes]) -> None:
+    body = change(dearmour("PGP", alice.sign(DATA))[2:])
+    with pytest.raises(Refused) as caught:
+        read_signature(armour("PGP", b"\x88" + bytes([len(body)]) + body), DATA)
+    assert caught.value.rule == "R10"
+
+
+@pytest.mark.parametrize("numbers", [b"", b"\x01\0\xff", b"\0\x07\xff" * 2, b"\0\x09\0\xff" * 2, b"\0\0" * 2, b"\0\x08\xff" * 3, b"\0\x08\xff"])
+def test_numbers_that_lie_about_their_length_are_refused(alice: Signer, numbers: bytes) -> None:
+    body = dearmour("PGP", alice.sign(DATA))[2:]
+    end = 6 + int.from_bytes(body[4:6], "big")
+    changed = body[: end + 14] + numbers
+    with pytest.raises(Refused) as caught:
+        read_signature(armour("PGP", b"\x88" + bytes([len(changed)]) + changed), DATA)
+    assert caught.value.rule == "R10"
+
+
+def test_an_empty_signature_packet_is_refused() -> None:
+    with pytest.raises(Refused, match="empty"):
+        read_signature(armour("PGP", b"\x88\0"), DATA)
+
+
+@given(st.binary(max_size=100), st.sampled_from([b"", b"\x98\x20\x04", b"\xc6\x20\x04", b"\x98\x09\x04\0\0\0\0"]))
+def test_any_bytes_as_a_key_are_a_key_or_refused(data: bytes, head: bytes) -> None:
+    try:
+        certificate = read_certificate(_key_text(head + data))
+    except Refused:
+        return
+    assert len(certificate.fingerprint) == 40
+
+
+@given(st.text(max_size=80))
+def test_any_text_as_a_key_is_refused(text: str) -> None:
+    for tried in (text, f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{text}\n-----END PGP PUBLIC KEY BLOCK-----\n"):
+        with pytest.raises(Refused):
+            read_certificate(tried)

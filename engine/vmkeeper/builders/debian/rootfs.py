@@ -62,8 +62,7 @@ def build_layer(layer: Layer, below: Blob | None, contents: Contents, store: Sto
         (folder / "input" / "bootstrap").write_text("".join(f"{package.file}\n" for package in essential))
     _write_contents(layer, contents, folder / "input")
     rest = [package for package in packages if package not in essential]
-    script = "\n".join([*_begin(), *_bootstrap(essential), *_install(waves(rest)), *_provision(layer), *_end(), ""])
-    (folder / "input" / "inside.sh").write_text(script)
+    (folder / "input" / "inside.sh").write_text(inside_program(layer, essential, rest))
     progress.step(layer.appliance, f"installing {len(packages)} packages" if packages else "provisioning")
     return _run(layer, below, store, folder)
 
@@ -159,6 +158,11 @@ def waves(packages: Sequence[Package]) -> list[tuple[Package, ...]]:
 
 
 # -- the program that runs inside the root
+
+
+def inside_program(layer: Layer, essential: Sequence[Package], packages: Sequence[Package]) -> str:
+    """The shell program that makes a layer; `essential` packages are there already, unpacked but not configured."""
+    return "\n".join([*_begin(), *_bootstrap(essential), *_install(waves(packages)), *_provision(layer), *_end(), ""])
 
 
 def _begin() -> list[str]:

@@ -21,6 +21,8 @@ _RSA, _ECDSA, _EDDSA = 1, 19, 22
 _NUMBERS = {_RSA: 1, _ECDSA: 2, _EDDSA: 2}
 _CREATED, _ISSUER, _ISSUER_FINGERPRINT = 2, 16, 33
 RSA_BITS = 2048
+_LONGEST_KEY = 0xFFFF
+"""Bytes of a key packet; a version 4 fingerprint counts them in two bytes."""
 _CURVES = {
     "2a8648ce3d030107": "nistp256",
     "2b81040022": "nistp384",
@@ -68,7 +70,7 @@ class SignaturePacket:
 
 
 def read_certificate(text: str) -> Certificate:
-    """Read an armoured public key. Raises Refused (R10) where it is not exactly one public key, R11 never."""
+    """Read an armoured public key. Raises Refused (R10) where it is not exactly one public key."""
     keys = []
     for number, (kind, body) in enumerate(_packets(decode_public_key(text))):
         if kind in _SECRET_KEYS:
@@ -79,6 +81,8 @@ def read_certificate(text: str) -> Certificate:
             )
         if kind in (_PUBLIC_KEY, _SUBKEY):
             keys.append(_key(body))
+    if not keys:
+        raise Refused("R10", "the file holds no OpenPGP public key", hint="write it with: gpg --armor --export FINGERPRINT")
     return Certificate(tuple(keys))
 
 
@@ -147,12 +151,12 @@ def _numbers(data: bytes, count: int) -> None:
 
 
 def _key(body: bytes) -> KeyPacket:
-    if len(body) < 8 or body[0] != 4:
+    if not 8 <= len(body) <= _LONGEST_KEY or body[0] != 4:
         raise Refused("R10", "only OpenPGP keys of version 4 are taken", hint="use a version 4 key")
     fingerprint = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False).hexdigest().upper()
     algorithm, weakness = body[5], ""
     if algorithm == _RSA:
-        bits = _number(body, 6, 2)
+        bits = int.from_bytes(body[8 : 8 + (_number(body, 6, 2) + 7) // 8], "big").bit_length()
         weakness = f"RSA of {bits} bits" if bits < RSA_BITS else ""
     elif algorithm in (_ECDSA, _EDDSA):
         curve = body[7 : 7 + body[6]].hex()

@@ -1,0 +1,105 @@
+"""The whole loop by pushes to a plain bare repository: Debian packages, a real image that boots, a real list."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from support.forge import MAIN, Forge, outside_git, set_up, vmkeeper
+from vmkeeper.boot import probe
+from vmkeeper.builders import BUILDERS
+from vmkeeper.cli.demo_setup import list_signer, new_ssh_key, tailor
+from vmkeeper.documents.kinds import KINDS
+from vmkeeper.documents.load import load
+from vmkeeper.images.files import hash_file
+from vmkeeper.lists import hepix
+from vmkeeper.lists.smime import load_signer, verify
+from vmkeeper.model.release import Release
+
+ROOT = Path(__file__).parents[2]
+URL = "https://images.example.org"
+NAME = "debian-12"
+KEPT = ("appliances/debian-tools", f"appliances/{NAME}", "endorsers", "imagelists")
+HOUR = 3600.0
+
+
+@pytest.fixture
+def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    lacks = [str(problem) for problem in (*BUILDERS["debian"].lacks(), *probe.lacks("bios", "uefi"))]
+    if lacks:
+        pytest.skip("; ".join(lacks))
+    monkeypatch.setenv("VMKEEPER_STORE", os.environ.get("VMKEEPER_TEST_STORE") or str(tmp_path / "store"))
+    monkeypatch.setenv("VMKEEPER_CACHE", os.environ.get("VMKEEPER_TEST_CACHE") or str(tmp_path / "cache"))
+    folder = tmp_path / "forge.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch", "main", str(folder)], env=outside_git(), check=True)
+    made = set_up(folder, tmp_path / "clone")
+    made.git("switch", "--quiet", "--orphan", "main")
+    list_signer(tmp_path)
+    for name, path in {"public": "public", "certificate": "list.pem", "key": "list.key"}.items():
+        made.repository.git.config[f"vmkeeper.{name}"] = str(tmp_path / path)
+    return made
+
+
+def lay_out(forge: Forge, key: str) -> None:
+    """The repository's own base image, one list with it, an endorser of ours."""
+    for path in KEPT:
+        shutil.copytree(ROOT / path, forge.clone / path, ignore=shutil.ignore_patterns("release.yaml"))
+    tailor(forge.clone, key, URL)
+    listed = forge.clone / "imagelists/science.yaml"
+    text = listed.read_text()
+    wanted = [line for line in text.splitlines() if "appliance:" not in line or line.split()[-1] == NAME]
+    listed.write_text("\n".join(line for line in wanted if "group:" not in line) + "\n")
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_pushes_take_an_image_from_a_commit_to_a_signed_list(forge: Forge, tmp_path: Path) -> None:
+    lay_out(forge, new_ssh_key(tmp_path / "keys" / "endorser"))
+    commit = forge.commit("README.md", "Ours.\n")
+    refreshed = vmkeeper(forge.clone, "refresh", "--commit", patience=HOUR)
+    assert refreshed.returncode == 0, refreshed.stderr
+
+    said = forge.push(patience=HOUR)
+    assert f"remote: done     record {NAME}: version" in said
+    assert "remote: done     test" in said
+    assert "FAILED" not in said
+
+    forge.git("pull", "--quiet", "--ff-only", "origin", "main")
+    path = f"appliances/{NAME}/release.yaml"
+    release = load(KINDS["release"], (forge.clone / path).read_bytes(), path)
+    assert isinstance(release, Release)
+    assert release.commit not in (commit, forge.ref(MAIN))
+    assert release.tests is not None
+    assert all(result.passed for result in release.tests.results)
+    assert forge.applied() == release.commit
+    assert forge.git("log", "-1", "--format=%an", "--", path).stdout.strip() == "vmkeeper"
+
+    forge.git("config", "gpg.format", "ssh")
+    forge.git("config", "user.signingKey", str(tmp_path / "keys" / "endorser"))
+    endorsed = vmkeeper(forge.clone, "endorse", NAME, "--valid", "30d", "--yes")
+    assert endorsed.returncode == 0, endorsed.stderr
+    tag = forge.git("tag", "--list", f"endorse/{NAME}/*").stdout.strip()
+    said = forge.push(f"refs/tags/{tag}", patience=HOUR)
+    assert "remote: vmkeeper publish" in said
+    assert "FAILED" not in said
+
+    public, signer = tmp_path / "public", load_signer(tmp_path / "list.pem", tmp_path / "list.key")
+    content = verify((public / "science/imagelist.signed").read_bytes(), [signer.certificate], datetime.now(UTC), anchor="any").content
+    (image,) = hepix.read(content).images
+    file = public / image.uri.removeprefix(f"{URL}/")
+    (qcow2,) = release.files
+    assert hash_file(file).sha512 == image.sha512 == qcow2.sha512
+    assert list(json.loads((public / "imagelists.json").read_bytes())["imagelists"]) == ["science"]
+
+    before = file.stat(), (public / "science/imagelist.signed").read_bytes()
+    forge.commit("README.md", "Ours, and nobody else's.\n")
+    said = forge.push()
+    assert "remote: Nothing to do." in said
+    assert "remote: Nothing to publish: every list says what is endorsed." in said
+    assert (file.stat(), (public / "science/imagelist.signed").read_bytes()) == before

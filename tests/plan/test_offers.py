@@ -1,0 +1,144 @@
+"""From lists and decisions to offers and standings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from support.repo import uuid
+from support.sitescenario import FAR, NOW
+from support.trust import ISSUED, person, pinned, ssh_key, ssh_signer
+from support.trust import World as Trust
+from support.trust import release as made_release
+from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
+from vmkeeper.model.site import Site, Subscription
+from vmkeeper.plan.offers import offers_of, standing_of
+from vmkeeper.plan.wanted import Allowed, NotAllowed
+from vmkeeper.trust.approval import decide
+from vmkeeper.values import Size, Version
+
+NAMES = {uuid("a"): "a", uuid("b"): "b"}
+IMAGE = HepixImage(
+    uuid=uuid("a"), uri="https://images.example.org/a", version="2026.11.1", size=Size(10), sha512="a" * 128, format="qcow2", expires=FAR
+)
+LIST = HepixList(
+    uuid=uuid("list"),
+    title="L",
+    description="",
+    source="s",
+    version="1",
+    uri="https://images.example.org/list",
+    created=NOW,
+    expires=NOW + timedelta(days=1),
+    endorser=HepixEndorser(dn="/CN=x", ca="/CN=y"),
+)
+
+
+def offers(*images: HepixImage, appliances: tuple[str, ...] = ("*",)):
+    return offers_of(replace(LIST, images=images), Subscription(list="l", appliances=appliances), NAMES)
+
+
+def test_an_entry_becomes_an_offer() -> None:
+    ((offer,), notes) = offers(replace(IMAGE, title="A", mpuri="https://m.example.org/a", osname="Debian", arch="aarch64"))
+    assert notes == ()
+    assert offer.uri == IMAGE.uri
+    assert (offer.spec.name, offer.spec.appliance, offer.spec.version, offer.spec.list) == ("a-2026.11.1", "a", Version("2026.11.1"), LIST.uuid)
+    assert (offer.spec.expires, offer.spec.architecture) == (FAR, "aarch64")
+    assert offer.spec.properties == {"title": "A", "ad:mpuri": "https://m.example.org/a", "sl:osname": "Debian", "sl:arch": "aarch64"}
+
+
+def test_an_entry_without_an_expiry_expires_with_the_list() -> None:
+    ((offer,), _) = offers(replace(IMAGE, expires=None))
+    assert offer.spec.expires == LIST.expires
+
+
+def test_an_appliance_without_a_name_is_called_by_its_uuid() -> None:
+    ((offer,), _) = offers(replace(IMAGE, uuid=uuid("stranger")))
+    assert offer.spec.appliance == uuid("stranger")
+
+
+def test_only_what_is_subscribed_to_is_offered() -> None:
+    found, _ = offers(IMAGE, replace(IMAGE, uuid=uuid("b")), appliances=("b*",))
+    assert [offer.spec.appliance for offer in found] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"version": "v1"}, "not a version"),
+        ({"format": "floppy"}, "its format is floppy"),
+        ({"format": None}, "its format is not said"),
+        ({"uuid": "X Y"}, "pattern"),
+    ],
+)
+def test_an_entry_that_cannot_be_taken_is_noted_and_stops_no_other(changes: dict, why: str) -> None:
+    found, (note,) = offers(replace(IMAGE, **changes), replace(IMAGE, uuid=uuid("b")))
+    assert [offer.spec.appliance for offer in found] == ["b"]
+    assert why in note.why
+
+
+@pytest.mark.parametrize(("written", "read"), [("QCOW2", "qcow2"), ("Raw", "raw"), ("OVA", "ova"), ("img", "raw")])
+def test_formats_are_read_as_lists_write_them(written: str, read: str) -> None:
+    ((offer,), _) = offers(replace(IMAGE, format=written))
+    assert offer.spec.format == read
+
+
+# -- standings
+
+
+@pytest.fixture
+def trust(tmp_path, no_openpgp):
+    alice, bob = (ssh_signer(ssh_key(tmp_path)) for _ in range(2))
+    return Trust(), alice, bob, no_openpgp
+
+
+@pytest.fixture
+def no_openpgp():
+    class Nothing:
+        def verify(self, *_):
+            raise AssertionError
+
+    return Nothing()
+
+
+def standing(trust, quorum: int = 1, now=None, **fields):
+    world, alice, bob, openpgp = trust
+    people = pinned(person("alice", alice), person("bob", bob), quorum=quorum)
+    site = Site.model_validate({"title": "Here", "platform": {"type": "local"}, "approve": [{"appliance": "*"}], **fields})
+    verdicts = tuple(world.verdicts(people, openpgp, *([now] if now else [])).values())
+    (decision,) = decide(verdicts, pinned=people, approve=site.approve, block=site.block, releases=[("debian-12", Version("2026.5.1.7"))])
+    return standing_of(decision, site, people, verdicts)
+
+
+def test_what_is_endorsed_and_approved_is_allowed_until_the_quorum_ends(trust) -> None:
+    world, alice, bob, _ = trust
+    commit = world.commit(made_release())
+    world.endorse(alice, commit)
+    world.endorse(bob, commit, "bob", expires=ISSUED + timedelta(days=20))
+    two, one = standing(trust, quorum=2), standing(trust)
+    assert isinstance(two, Allowed)
+    assert isinstance(one, Allowed)
+    assert (two.expires, one.expires) == (ISSUED + timedelta(days=20), ISSUED + timedelta(days=30))
+    assert {file.format for file in one.files} == {"raw", "qcow2"}
+
+
+def ground(found) -> str:
+    assert isinstance(found, NotAllowed)
+    assert found.why
+    return found.ground
+
+
+def test_the_gravest_reason_is_the_ground(trust) -> None:
+    world, alice, _, _ = trust
+    assert ground(standing(trust)) == "unendorsed"
+    commit = world.commit(made_release())
+    world.endorse(alice, commit)
+    assert ground(standing(trust, quorum=2)) == "unendorsed"
+    assert ground(standing(trust, approve=[])) == "unapproved"
+    assert ground(standing(trust, now=ISSUED + timedelta(days=31))) == "expired"
+    blocked = {"block": [{"appliance": "debian-*", "reason": "no"}], "approve": []}
+    assert ground(standing(trust, **blocked)) == "blocked"
+    world.withdraw(alice, commit)
+    assert ground(standing(trust, **blocked)) == "withdrawn"
