@@ -45,6 +45,8 @@ def floor_of(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "vmkeeper" or len(parts) < 2:
         return None
+    if parts[1] == "__main__":
+        return "cli"
     return "ground" if parts[1] in GROUND else parts[1]
 
 

@@ -15,11 +15,13 @@ from support.forge import MAIN, Forge, outside_git, set_up, vmkeeper
 from vmkeeper.boot import probe
 from vmkeeper.builders import BUILDERS
 from vmkeeper.cli.demo_setup import list_signer, new_ssh_key, tailor
+from vmkeeper.documents.dump import dump
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import load
 from vmkeeper.images.files import hash_file
 from vmkeeper.lists import hepix
 from vmkeeper.lists.smime import load_signer, verify
+from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.release import Release
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +53,11 @@ def lay_out(forge: Forge, key: str) -> None:
     for path in KEPT:
         shutil.copytree(ROOT / path, forge.clone / path, ignore=shutil.ignore_patterns("release.yaml"))
     tailor(forge.clone, key, URL)
-    listed = forge.clone / "imagelists/science.yaml"
-    text = listed.read_text()
-    wanted = [line for line in text.splitlines() if "appliance:" not in line or line.split()[-1] == NAME]
-    listed.write_text("\n".join(line for line in wanted if "group:" not in line) + "\n")
+    path = "imagelists/science.yaml"
+    listed = load(KINDS["imagelist"], (forge.clone / path).read_bytes(), path)
+    assert isinstance(listed, ImageList)
+    kept = tuple(entry for entry in listed.appliances if entry.appliance == NAME)
+    (forge.clone / path).write_bytes(dump(listed.model_copy(update={"appliances": kept})))
 
 
 @pytest.mark.machine
