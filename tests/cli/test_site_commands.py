@@ -77,6 +77,16 @@ def test_pinning_is_asked_for(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch) 
     assert not (vmkeeper.home / "pins.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [("--ca", "absent.pem"), ("--ca", "HEAD"), ("--ca", "{ca}", "--signer", "HEAD"), ("--ca", "{ca}", "--signer", "absent")]
+)
+def test_certificates_that_are_none_are_refused_by_name(vmkeeper: Typed, words: tuple[str, ...]) -> None:
+    typed = [word.format(ca=vmkeeper.ca) for word in words]
+    assert vmkeeper("site", "init", "here", "--yes", *typed) == 1
+    assert Path(typed[-1]).name in vmkeeper.err or "certificate" in vmkeeper.err
+    assert not (vmkeeper.home / "pins.yaml").exists()
+
+
 def test_a_host_that_is_not_allowed_is_named_with_the_way_out(vmkeeper: Typed) -> None:
     assert vmkeeper("site", "init", "here", "--ca", vmkeeper.ca, "--yes") == 1
     assert "127.0.0.1" in vmkeeper.err

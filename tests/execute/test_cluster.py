@@ -91,7 +91,7 @@ class Place:
         self.repository = self.producer.repo.repository
         self.commit(CLUSTER)
         ca = self.producer.authority.write(folder)
-        pin(self.home, candidate_pins(self.repository, "here", ca, NOW, allowed_hosts=("127.0.0.1",)), (ca,))
+        pin(self.home, candidate_pins(self.repository, "here", (ca,), NOW, allowed_hosts=("127.0.0.1",)), (ca,))
 
     def commit(self, cluster: dict, context: dict | None = None) -> None:
         self.producer.repo.commit({"clusters/demo.yaml": json.dumps(cluster), "clusters/contexts/web.yaml": json.dumps(context or {"title": "Web"})})

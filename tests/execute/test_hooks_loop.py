@@ -69,7 +69,7 @@ def test_pushes_take_an_image_from_a_commit_to_a_signed_list(forge: Forge, tmp_p
     assert refreshed.returncode == 0, refreshed.stderr
 
     said = forge.push(patience=HOUR)
-    assert f"remote: done     record {NAME}: version" in said
+    assert f"remote: done     release {NAME}: version" in said
     assert "remote: done     test" in said
     assert "FAILED" not in said
 

@@ -36,7 +36,7 @@ class Here:
         ca = self.producer.authority.write(self.home.folder.parent)
         certificate = self.home.folder.parent / "lister.pem"
         certificate.write_bytes(_pem(self.producer.lister.certificate))
-        pins = candidate_pins(self.producer.repo.repository, "here", ca, self.now, signer=certificate, allowed_hosts=HOSTS)
+        pins = candidate_pins(self.producer.repo.repository, "here", (ca,), self.now, signer=certificate, allowed_hosts=HOSTS)
         pin(self.home, pins, (ca,))
 
     def run(self, fault=None, at: datetime | None = None, **options) -> Reconciled:
@@ -323,7 +323,7 @@ def test_killed_at_any_call_the_next_run_ends_in_the_same_state(here: Here, meth
 
 
 def test_pins_come_from_a_fetched_list_too(here: Here) -> None:
-    ca = here.home.ca
+    ca = here.home.certificates()
     pins = candidate_pins(here.producer.repo.repository, "here", ca, NOW, allowed_hosts=HOSTS)
     assert pins == here.home.pins()
 

@@ -8,6 +8,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import vmkeeper
@@ -45,13 +46,14 @@ def ordinary_user() -> tuple[str, str] | None:
         if name == "root" or not _exists(name):
             continue
         for python in (sys.executable, "/usr/bin/python3"):
-            if _as_user(name, [python, "-c", "import support.builds"]).returncode == 0:
-                return name, python
+            with suppress(PermissionError, FileNotFoundError):
+                if _as_user(name, [python, "-c", "import support.builds"]).returncode == 0:
+                    return name, python
     return None
 
 
 def as_ordinary_user(user: tuple[str, str], words: Sequence[str | Path]) -> dict[str, object]:
-    """What `main` prints when that user runs it."""
+    """What `main` prints when that user runs it, with no way to the network."""
     name, python = user
     result = _as_user(name, [python, "-m", "support.builds", *map(str, words)])
     assert result.returncode == 0, result.stderr.decode()
@@ -75,7 +77,8 @@ def environment() -> dict[str, str]:
 
 def _as_user(name: str, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     entry = pwd.getpwnam(name)
-    env = {**environment(), "HOME": entry.pw_dir, "USER": name, "LOGNAME": name}
+    nowhere = "http://127.0.0.1:9"
+    env = {**environment(), "http_proxy": nowhere, "https_proxy": nowhere, "HOME": entry.pw_dir, "USER": name, "LOGNAME": name}
     return subprocess.run(words, env=env, cwd="/", user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], capture_output=True, check=False)
 
 

@@ -193,3 +193,16 @@ def test_lists_that_share_a_key_under_two_names_of_a_person_are_pinned_apart(sou
     assert [one.name for one in pins.endorsers] == ["a", "b"]
     with pytest.raises(UserError, match="cannot be pinned together"):
         pins_from(ROOT, {"other": source}, key_file, (LIST,))
+
+
+def test_keys_in_a_pins_file_are_looked_at_when_it_is_read(ssh: Signer, pgp: Signer) -> None:
+    people = pinned(person("alice", ssh), person("bob", pgp)).model_dump(mode="json")
+    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    for change in (
+        {"type": "ssh", "key": "ssh-ed25519 AAAA"},
+        {"type": "openpgp", "fingerprint": "A" * 40, "armour": pgp.key.armour},
+        {"type": "openpgp", "fingerprint": pgp.key.fingerprint, "armour": "junk"},
+    ):
+        bad = {**people, "endorsers": [{**people["endorsers"][0], "keys": [change]}]}
+        with pytest.raises(ValidationError):
+            Pins.model_validate({"repository": ROOT, "endorsers": [bad]})

@@ -28,10 +28,15 @@ ForceOption = Annotated[bool, typer.Option("--force-retire", help="Retire more i
 @commands.command("init")
 def init(
     name: SiteName,
-    ca: Annotated[list[Path], typer.Option("--ca", help="A CA certificate (PEM) that list signers' certificates must lead to.")],
+    ca: Annotated[
+        list[Path], typer.Option("--ca", help="A CA certificate (PEM) that list signers' certificates must lead to.", exists=True, dir_okay=False)
+    ],
     home: HomeOption = None,
     signer: Annotated[
-        Path | None, typer.Option("--signer", help="The certificate of the lists' signer; default: fetch the lists.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--signer", help="The certificate of the lists' signer; default: fetch the lists.", show_default=False, exists=True, dir_okay=False
+        ),
     ] = None,
     allow: Annotated[
         list[str] | None, typer.Option("--allow-host", help="A host that may be fetched from although its address is not public.", show_default=False)
@@ -40,25 +45,20 @@ def init(
     directory: Directory = HERE,
 ) -> int:
     """Pin whom the site trusts: the repository, its endorsers with their keys, and who signs its image lists."""
-    from tempfile import TemporaryDirectory
-
     from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.pinning import candidate_pins, pin
+    from vmkeeper.execute.pinning import candidate_pins, is_pinned, pin
     from vmkeeper.trust.pins import fingerprints
 
     session = Session(directory)
-    place = SiteHome.of(name, home)
-    with TemporaryDirectory(prefix="vmkeeper-ca-") as folder:
-        for number, file in enumerate(ca):
-            (Path(folder) / f"{number}.pem").write_bytes(file.read_bytes())
-        pins = candidate_pins(session.repository, name, Path(folder), session.now, signer=signer, allowed_hosts=allow or ())
+    place, certificates = SiteHome.of(name, home), tuple(ca)
+    pins = candidate_pins(session.repository, name, certificates, session.now, signer=signer, allowed_hosts=allow or ())
     session.say(fingerprints(pins))
-    if place.pinned() and place.pins() == pins and {path.read_bytes() for path in ca} <= {path.read_bytes() for path in place.certificates()}:
+    if is_pinned(place, pins, certificates):
         session.say(f"All this is pinned already in {place.folder}.")
         return 0
     if not yes:
         typer.confirm("Compare this with what its owners told you by another way. Pin it?", abort=True)
-    pin(place, pins, tuple(ca))
+    pin(place, pins, certificates)
     session.say(f"Pinned in {place.folder}. Next: vmkeeper reconcile {name}{f' --home {home}' if home else ''}")
     return 0
 

@@ -14,6 +14,7 @@ from vmkeeper.images.addresses import CheckedTransport, UrlPolicy, public
 from vmkeeper.lists import hepix, smime
 from vmkeeper.lists.hepix import HepixList
 from vmkeeper.lists.names import DistinguishedName
+from vmkeeper.plan.publication import LIST_FILE
 from vmkeeper.trust.memory import Memory, SeenList, with_list
 from vmkeeper.trust.pins import PinnedImageList
 from vmkeeper.values import Duration, format_time, sha512_hex
@@ -25,7 +26,7 @@ _REDIRECTS = 5
 
 def list_url(base: str, name: str) -> str:
     """Where a published list lies below its base address."""
-    return f"{base.rstrip('/')}/{name}/imagelist.signed"
+    return f"{base.rstrip('/')}/{name}/{LIST_FILE}"
 
 
 def verified_list(message: bytes, pin: PinnedImageList, authorities: Path, memory: Memory, now: datetime, skew: Duration) -> tuple[HepixList, Memory]:

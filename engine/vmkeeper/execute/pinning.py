@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cryptography.x509 import Certificate
+
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import UserError
 from vmkeeper.execute.home import SiteHome
@@ -31,13 +33,14 @@ class Signer:
 
 
 def candidate_pins(
-    repository: Repository, site: str, authorities: Path, now: datetime, *, signer: Path | None = None, allowed_hosts: Collection[str] = ()
+    repository: Repository, site: str, ca: tuple[Path, ...], now: datetime, *, signer: Path | None = None, allowed_hosts: Collection[str] = ()
 ) -> Pins:
     """The pins that the repository proposes for a site's subscriptions.
 
-    authorities: PEM file or folder. signer: the certificate of the lists' signer; without it each list is fetched
+    ca: PEM files with the authorities' certificates. signer: the certificate of the lists' signer; without it each list is fetched
     and its signer taken from its verified signature.
     """
+    authorities = tuple(certificate for file in ca for certificate in smime.load_authorities(file))
     head = mainline_head(repository)
     catalogue = Catalogue.at(repository, head)
     document = catalogue.site(site)
@@ -76,6 +79,14 @@ def pin(home: SiteHome, pins: Pins, certificates: tuple[Path, ...]) -> None:
         home.pin(to_yaml(pins), _named(certificates))
 
 
+def is_pinned(home: SiteHome, pins: Pins, certificates: tuple[Path, ...]) -> bool:
+    """Whether the site has these very pins and certificates already."""
+    if not home.pinned() or home.pins() != pins:
+        return False
+    there = {path.read_bytes() for path in home.certificates()}
+    return all(path.read_bytes() in there for path in certificates)
+
+
 def _named(certificates: tuple[Path, ...]) -> dict[str, bytes]:
     """File name in the CA folder → PEM, each readable and under its own name."""
     named: dict[str, bytes] = {}
@@ -91,7 +102,7 @@ def _of_certificate(file: Path) -> Signer:
     return Signer(str(DistinguishedName.of(certificate.subject)), str(DistinguishedName.of(certificate.issuer)))
 
 
-def _of_list(source: ImageList, name: str, authorities: Path, now: datetime, allowed_hosts: Collection[str]) -> Signer:
+def _of_list(source: ImageList, name: str, authorities: tuple[Certificate, ...], now: datetime, allowed_hosts: Collection[str]) -> Signer:
     url = list_url(source.url, name)
     try:
         message = read_url(url, limit=LIMIT, allow=allowed_hosts)

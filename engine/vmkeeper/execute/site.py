@@ -27,6 +27,10 @@ Download = Callable[[RegisterImage], AbstractContextManager[Path]]
 """Brings an image's file, verified (R14, R25, R26), for as long as the context lasts."""
 
 
+_WORKERS = 2
+"""Actions at once: one downloads while another hashes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """What a run saw, planned and did."""
@@ -57,7 +61,8 @@ def reconcile(
         view = look(repository, home, name, clock(), connect=connect, fetch=fetch, progress=progress)
         home.remember(view.memory)
         made = plan_view(view, clock(), force_retire=force_retire)
-        outcomes = walk(made.plan, performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress), clock), progress=progress)
+        perform = performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress), clock)
+        outcomes = walk(made.plan, perform, workers=_WORKERS, progress=progress)
         _tidy(home.cache, made)
     return Reconciled(view, made, outcomes)
 
@@ -75,7 +80,7 @@ def downloads(cache: Path, allowed: Collection[str], progress: Progress) -> Down
     def download(action: RegisterImage) -> Iterator[Path]:
         spec = action.spec
         target = cache / _cached(spec.sha512)
-        fetch_file([action.uri], Blob(size=spec.size, sha512=spec.sha512), target, allow=allowed, progress=progress)
+        fetch_file([action.uri], Blob(size=spec.size, sha512=spec.sha512), target, allow=allowed, progress=_Named(progress, action.subject))
         found = sniff(target, spec.format)
         if found.virtual_size != spec.virtual_size:
             why = f"a guest would see {found.virtual_size}, and {spec.virtual_size} were signed for"
@@ -84,6 +89,20 @@ def downloads(cache: Path, allowed: Collection[str], progress: Progress) -> Down
         target.unlink(missing_ok=True)
 
     return download
+
+
+class _Named:
+    """Progress under the image's name, whatever the file that comes is called."""
+
+    def __init__(self, progress: Progress, subject: str) -> None:
+        self._progress = progress
+        self._subject = subject
+
+    def step(self, _subject: str, text: str, /) -> None:
+        self._progress.step(self._subject, text)
+
+    def amount(self, _subject: str, done: int, total: int, unit: str, /) -> None:
+        self._progress.amount(self._subject, done, total, unit)
 
 
 def _cached(sha512: str) -> str:

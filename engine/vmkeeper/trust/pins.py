@@ -66,7 +66,10 @@ class PinnedEndorsers(Document):
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         names = [endorser.name for endorser in self.endorsers]
-        keys = [key_id(key) for endorser in self.endorsers for key in endorser.keys]
+        try:
+            keys = [key_id(key) for endorser in self.endorsers for key in endorser.keys]
+        except Refused as error:
+            raise ValueError(error.what) from None
         for kind, items in (("name", names), ("key", keys)):
             for item in items:
                 if items.count(item) > 1:

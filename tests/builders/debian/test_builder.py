@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -80,12 +81,16 @@ class Ground:
         BUILDER.build(made, self.files, self.store, work or self.work, progress or Steps())
         return made
 
-    def tar(self, *layers: Layer) -> tarfile.TarFile:
+    def blob(self, *layers: Layer) -> Path:
+        """The tar of a layer in the store."""
         record = self.store.alias("layer", layer_keys(layers, BUILDER.version)[-1])
         assert record is not None
         path = self.store.local_path(record["sha512"])
         assert path is not None
-        return tarfile.open(path, "r:")
+        return path
+
+    def tar(self, *layers: Layer) -> tarfile.TarFile:
+        return tarfile.open(self.blob(*layers), "r:")
 
 
 PROBE = """#!/bin/sh
@@ -105,17 +110,16 @@ echo leftover >/tmp/leftover
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground() -> Iterator[Ground]:
     lacks = BUILDER.lacks()
     if lacks:
         pytest.skip("; ".join(map(str, lacks)))
-    folder = tmp_path_factory.mktemp("ground")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    made = Ground(folder)
-    made.build(made.base, made.child)
-    yield made
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="ground-") as name:
+        # Not pytest's own folder: other users cannot enter that.
+        Path(name).chmod(0o755)
+        made = Ground(Path(name))
+        made.build(made.base, made.child)
+        yield made
 
 
 def test_child_starts_from_its_parents_layer(ground: Ground) -> None:
@@ -203,16 +207,14 @@ def test_another_user_without_network_makes_the_same_bytes(ground: Ground) -> No
     folder.mkdir()
     shutil.copytree(ground.folder / "store", folder / "store", ignore=shutil.ignore_patterns("layer"))
     made = recipe(ground.base, ground.child)
-    for blob in (ground.tar(ground.base).name, ground.tar(ground.base, ground.child).name):
-        (folder / "store" / Path(str(blob)).relative_to(ground.folder / "store")).unlink()
+    for path in (ground.blob(ground.base), ground.blob(ground.base, ground.child)):
+        (folder / "store" / path.relative_to(ground.folder / "store")).unlink()
     written = write_out(ground, made, folder)
     shutil.chown(folder, user[0])
     for path in folder.rglob("*"):
         shutil.chown(path, user[0])
     built = as_ordinary_user(user, [*written, folder / "store", folder / "work"])
-    record = ground.store.alias("layer", layer_keys(made.layers, BUILDER.version)[-1])
-    assert record is not None
-    assert built["rootfs"] == record["sha512"]
+    assert built["rootfs"] == ground.blob(*made.layers).name
     assert list((folder / "work/builds").iterdir()) == []
 
 

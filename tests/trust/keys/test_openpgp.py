@@ -386,3 +386,16 @@ def test_any_text_as_a_key_is_refused(text: str) -> None:
     for tried in (text, f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{text}\n-----END PGP PUBLIC KEY BLOCK-----\n"):
         with pytest.raises(Refused):
             read_certificate(tried)
+
+
+def test_the_terminal_is_named_for_the_pinentry_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vmkeeper.trust.keys import openpgp
+
+    monkeypatch.setattr("os.ttyname", lambda _: "/dev/pts/7")
+    assert openpgp._terminal() == {"GPG_TTY": "/dev/pts/7"}
+
+    def none(_: int) -> str:
+        raise OSError("not a terminal")
+
+    monkeypatch.setattr("os.ttyname", none)
+    assert openpgp._terminal() == {}

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from support.trust import SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
 from vmkeeper.errors import Refused, UserError
+from vmkeeper.run import ProgramFailed
 from vmkeeper.trust.keys import ssh
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_signature
 
@@ -286,3 +287,13 @@ def test_the_public_half_is_found_however_git_names_the_key(tmp_path: Path, monk
 def test_signatures_are_written_again_in_our_form(tmp_path: Path) -> None:
     made = ssh_signer(ssh_key(tmp_path)).sign(DATA)
     assert armour("SSH", decode_signature("SSH", made)) == made
+
+
+def test_a_key_that_nobody_can_unlock_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    file = ssh_key(tmp_path)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-P", "", "-f", str(file)], check=True, capture_output=True, timeout=60)
+    with pytest.raises(ProgramFailed) as caught:
+        ssh.sign(str(file), DATA)
+    assert "ssh-add" in caught.value.hint

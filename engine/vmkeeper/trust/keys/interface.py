@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
+from pydantic import model_validator
+
+from vmkeeper.errors import Refused
 from vmkeeper.model.base import Document
 from vmkeeper.model.endorser import OpenPGPKey, SSHKey
+from vmkeeper.trust.keys.packets import read_certificate
 
 
 class PinnedOpenPGPKey(Document):
@@ -18,6 +22,16 @@ class PinnedOpenPGPKey(Document):
     """Fingerprint of the primary key, 40 hex digits in capitals."""
     armour: str
     """The armoured public key."""
+
+    @model_validator(mode="after")
+    def _is_that_key(self) -> Self:
+        try:
+            found = read_certificate(self.armour).fingerprint
+        except Refused as error:
+            raise ValueError(error.what) from None
+        if found != self.fingerprint:
+            raise ValueError(f"the key has the fingerprint {found}, not {self.fingerprint}")
+        return self
 
 
 PinnedSSHKey = SSHKey

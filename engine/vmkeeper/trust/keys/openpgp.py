@@ -159,7 +159,7 @@ def sign(key: str, data: bytes) -> str:
 
     gpg-agent asks for the PIN or the passphrase. Raises UserError or ProgramFailed where gpg cannot sign.
     """
-    asking = {name: os.environ[name] for name in _ASKING if name in os.environ}
+    asking = {**_terminal(), **{name: os.environ[name] for name in _ASKING if name in os.environ}}
     command = [program("gpg", package="gnupg"), "--batch", "--armor", "--no-comments", "--no-emit-version", "--digest-algo", "SHA512"]
     made = run(
         [*command, "--detach-sign", "--local-user", key],
@@ -168,3 +168,11 @@ def sign(key: str, data: bytes) -> str:
         hint="check that gpg can sign: echo test | gpg --clearsign; for a token, that it is plugged in",
     )
     return normalised(made.text, data)
+
+
+def _terminal() -> dict[str, str]:
+    """Where a pinentry without windows asks; gpg cannot find it by itself, for its input is no terminal."""
+    try:
+        return {"GPG_TTY": os.ttyname(2)}
+    except OSError:
+        return {}
