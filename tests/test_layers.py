@@ -58,7 +58,11 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names if (ENGINE / f"{node.module}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()}
+            found |= {
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if (ENGINE / f"{node.module}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()
+            }
     return found
 
 

@@ -168,6 +168,86 @@ def test_signed_tags_and_every_day_publish() -> None:
         assert f"github.event.schedule != '{other}'" in WORKFLOWS["schedule.yml"]["jobs"][job]["if"]
 
 
+def test_the_comment_follows_the_plan() -> None:
+    assert WORKFLOWS["plan-comment.yml"]["on"]["workflow_run"]["workflows"] == [WORKFLOWS["pull-request.yml"]["name"]]
+    (upload,) = [step["with"] for step in steps("pull-request.yml") if "upload-artifact" in step.get("uses", "")]
+    assert upload["name"] == "plan"
+    assert upload["path"].endswith("/plan.md")
+
+
+class TestPushes:
+    """The scripts that push, with real git against a bare repository."""
+
+    @pytest.fixture
+    def origin(self, tmp_path: Path) -> Path:
+        self.git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "origin.git")
+        self.git(tmp_path, "clone", "--quiet", "origin.git", "seed")
+        self.commit(tmp_path / "seed", "README.md")
+        self.git(tmp_path / "seed", "push", "--quiet", "origin", "HEAD:main")
+        self.git(tmp_path, "clone", "--quiet", "origin.git", "runner")
+        return tmp_path / "origin.git"
+
+    def git(self, folder: Path, *words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, env=self.env(folder), check=True, capture_output=True, text=True).stdout.strip()
+
+    def env(self, folder: Path) -> dict[str, str]:
+        who = {f"GIT_{role}_{field}": value for role in ("AUTHOR", "COMMITTER") for field, value in (("NAME", "T"), ("EMAIL", "t@example.org"))}
+        return {
+            **who,
+            "PATH": f"{folder.parent}/bin:/usr/bin:/bin",
+            "HOME": str(folder),
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "RUNNER_TEMP": str(folder.parent),
+        }
+
+    def commit(self, folder: Path, path: str) -> str:
+        (folder / path).write_text(path)
+        self.git(folder, "add", "--all")
+        self.git(folder, "commit", "--quiet", "--message", f"change {path}", "--message", "hello 1.0 → 1.1")
+        return self.git(folder, "rev-parse", "HEAD")
+
+    def run(self, name: str, step: str, runner: Path) -> subprocess.CompletedProcess[str]:
+        (script,) = [each["run"] for each in steps(name) if each.get("name", "").startswith(step)]
+        return subprocess.run(["sh", "-eu"], input=script, cwd=runner, env=self.env(runner), capture_output=True, text=True, check=False)
+
+    def test_records_are_pushed_on_top_of_what_others_pushed_meanwhile(self, origin: Path) -> None:
+        runner, seed = origin.parent / "runner", origin.parent / "seed"
+        applied = self.git(runner, "rev-parse", "HEAD")
+        self.commit(runner, "release.yaml")
+        self.git(runner, "update-ref", "refs/vmkeeper/applied", applied)
+        theirs = self.commit(seed, "theirs")
+        self.git(seed, "push", "--quiet", "origin", "HEAD:main")
+        done = self.run("merge.yml", "Push the records", runner)
+        assert done.returncode == 0, done.stderr
+        assert self.git(origin, "rev-parse", "refs/vmkeeper/applied") == applied
+        assert self.git(origin, "rev-parse", "main^") == theirs
+        assert self.git(origin, "ls-tree", "--name-only", "main").split() == ["README.md", "release.yaml", "theirs"]
+
+    def test_records_are_pushed_when_nothing_was_ever_applied_in_full(self, origin: Path) -> None:
+        runner = origin.parent / "runner"
+        record = self.commit(runner, "release.yaml")
+        assert self.run("merge.yml", "Push the records", runner).returncode == 0
+        assert self.git(origin, "rev-parse", "main") == record
+        assert self.run("merge.yml", "Push the records", runner).returncode == 0
+
+    @pytest.mark.parametrize(("number", "call"), [("", "pr create"), ("12", "pr edit 12")])
+    def test_newer_packages_are_proposed_once(self, origin: Path, number: str, call: str) -> None:
+        runner, calls = origin.parent / "runner", origin.parent / "calls"
+        (origin.parent / "bin").mkdir()
+        fake = origin.parent / "bin" / "gh"
+        fake.write_text(f'#!/bin/sh\necho "$*" >>{calls}\ncase "$*" in "pr list"*) echo {number} ;; esac\n')
+        fake.chmod(0o755)
+        assert self.run("schedule.yml", "Propose", runner).returncode == 0
+        assert not calls.exists()
+        self.git(runner, "switch", "--quiet", "--create", "vmkeeper/refresh")
+        locks = self.commit(runner, "packages.lock")
+        done = self.run("schedule.yml", "Propose", runner)
+        assert done.returncode == 0, done.stderr
+        assert self.git(origin, "rev-parse", "vmkeeper/refresh") == locks
+        assert call in calls.read_text().splitlines()[-1]
+        assert (origin.parent / "body.md").read_text().strip() == "hello 1.0 → 1.1"
+
+
 class TestPlanComment:
     """The one script that reads what strangers made, against a `gh` that answers from files."""
 

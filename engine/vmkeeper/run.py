@@ -119,7 +119,6 @@ def detach(command: Sequence[str | Path], *, log: IO[bytes], cwd: Path, keep: Se
     subprocess.run(launcher, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd, env=environment(), pass_fds=tuple(keep), check=True)
 
 
-
 def _limited(limits: Limits) -> list[str]:
     """A prefix that sets limits from outside: code between fork and exec is not safe in a process with threads."""
     values = {"--as": limits.memory, "--fsize": limits.file_size, "--cpu": limits.cpu}

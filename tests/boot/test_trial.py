@@ -149,6 +149,30 @@ def test_machine_of_a_killed_trial_goes_with_the_next(tmp_path: Path) -> None:
     assert not running[0].folder.exists()
 
 
+@needs_qemu
+def test_an_interrupted_trial_ends_its_machines_and_does_not_wait_for_them(tmp_path: Path) -> None:
+    class Interrupting(Steps):
+        def step(self, subject: str, text: str) -> None:
+            raise KeyboardInterrupt
+
+    disk = tinyvm.disk(tmp_path / "disk")
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial(disk, firmware=("bios", "uefi"), boot_timeout=10_000), TCG, tmp_path / "work", Interrupting())
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@needs_qemu
+def test_a_trial_that_fails_on_the_way_ends_the_other_machine_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object) -> None:
+        raise VmkeeperError("on the way")
+
+    monkeypatch.setattr("vmkeeper.boot.trial._boot_and_test", fail)
+    disk = tinyvm.disk(tmp_path / "disk")
+    with pytest.raises(VmkeeperError, match="on the way"):
+        run_trial(trial(disk, firmware=("bios", "uefi"), boot_timeout=10_000), TCG, tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 IMAGE = os.environ.get("VMKEEPER_TEST_IMAGE", "")
 PASSES = b'#!/bin/sh\nset -e\n[ "$VMKEEPER_APPLIANCE" = real ]\n[ "$(id -un)" = "$VMKEEPER_USER" ]\necho "as $(id -un)"\nsudo -n true\n'
 REACHES_NOTHING = b"""#!/usr/bin/env python3

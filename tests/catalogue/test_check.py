@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from support.repo import Repo, base, child, locked, tools
 
+from support.repo import Repo, base, child, locked, tools
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.check import check
 from vmkeeper.errors import Problem
@@ -114,7 +114,13 @@ def test_a_fault_is_found(repo: Repo, files: dict[str, str | bytes | None], file
 def test_all_faults_of_a_commit_are_said_at_once(repo: Repo) -> None:
     files: dict[str, str | bytes | None] = {}
     for case in CASES:
-        if case[0] in ("list of an unknown appliance", "approval of nothing", "cluster with an unknown context", "folder without definition", "test that cannot run"):
+        if case[0] in (
+            "list of an unknown appliance",
+            "approval of nothing",
+            "cluster with an unknown context",
+            "folder without definition",
+            "test that cannot run",
+        ):
             files |= case[1]
     assert len({problem.place.file for problem in found(repo, files)}) == 5
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.repo import Repo, base, child, lock, tools
 
+from support.repo import Repo, base, child, lock, tools
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.index import Index
 

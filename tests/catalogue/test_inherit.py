@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from support.repo import BASE, uuid
 
+from support.repo import BASE, uuid
 from vmkeeper.catalogue.inherit import Resolved, resolve
 from vmkeeper.errors import Problem
 from vmkeeper.model.appliance import Appliance

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from support.repo import Repo, base, child, lock, tools
 
+from support.repo import Repo, base, child, lock, tools
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.recipe import differences
 from vmkeeper.errors import Problems

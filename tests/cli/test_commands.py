@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.repo import Repo, base, child, locked, released, tools
 
 
 def vmkeeper(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-    return subprocess.run([sys.executable, "-m", "vmkeeper", *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "vmkeeper", *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,10 @@ def test_show_says_where_each_value_came_from(repo: Repo) -> None:
     done = vmkeeper("show", "web", "-C", repo.folder)
     assert "base → web" in done.stdout
     assert "appliances/base/appliance.yaml:" in done.stdout
-    assert {value["field"] for value in json.loads(vmkeeper("show", "web", "-C", repo.folder, "-o", "json").stdout)["values"]} >= {"disk.size", "uuid"}
+    assert {value["field"] for value in json.loads(vmkeeper("show", "web", "-C", repo.folder, "-o", "json").stdout)["values"]} >= {
+        "disk.size",
+        "uuid",
+    }
 
 
 def test_show_of_an_unknown_appliance_offers_a_near_one(repo: Repo) -> None:
@@ -145,5 +151,22 @@ def test_every_command_has_help() -> None:
     from vmkeeper.cli.app import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for name in ("init", "check", "plan", "apply", "build", "test", "endorse", "withdraw", "publish", "reconcile", "status", "why", "refresh", "cluster", "schema", "show"):
+    for name in (
+        "init",
+        "check",
+        "plan",
+        "apply",
+        "build",
+        "test",
+        "endorse",
+        "withdraw",
+        "publish",
+        "reconcile",
+        "status",
+        "why",
+        "refresh",
+        "cluster",
+        "schema",
+        "show",
+    ):
         assert commands[name].help or commands[name].commands, name

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from support.killer import dies_at, in_child, tree
 from support.repo import Repo, base, child, locked, tools
-
 from vmkeeper.boot.probe import Accelerator
 from vmkeeper.boot.report import Check, TrialResult
 from vmkeeper.boot.trial import Trial
@@ -64,7 +64,9 @@ class QuickBuilder:
         self.built.append(recipe.appliance)
         blob = store.put_bytes(recipe.canonical())
         files = tuple(ImageFile(format=each, size=blob.size, virtual_size=Size(2**31), sha512=blob.sha512) for each in recipe.formats)
-        return Built(rootfs=blob, raw_sha512=None, files=files, manifest=store.put_bytes(b"hello 1.0 amd64\n"), packages=1, sbom=store.put_bytes(b"{}"))
+        return Built(
+            rootfs=blob, raw_sha512=None, files=files, manifest=store.put_bytes(b"hello 1.0 amd64\n"), packages=1, sbom=store.put_bytes(b"{}")
+        )
 
 
 @pytest.fixture
@@ -78,11 +80,15 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> QuickBuilder:
 
 
 def passing(trial: Trial, *_: object) -> TrialResult:
-    return TrialResult(trial.appliance, "tcg", trial.firmware, tuple(Check(name, passed=True) for name, _ in trial.tests) or (Check("boot-bios", passed=True),))
+    return TrialResult(
+        trial.appliance, "tcg", trial.firmware, tuple(Check(name, passed=True) for name, _ in trial.tests) or (Check("boot-bios", passed=True),)
+    )
 
 
 def failing(trial: Trial, *_: object) -> TrialResult:
-    return TrialResult(trial.appliance, "tcg", trial.firmware, (Check("base/10-ok", passed=trial.appliance != "web", why="ended with status 1", hint="look at it"),))
+    return TrialResult(
+        trial.appliance, "tcg", trial.firmware, (Check("base/10-ok", passed=trial.appliance != "web", why="ended with status 1", hint="look at it"),)
+    )
 
 
 @pytest.fixture
@@ -215,7 +221,12 @@ def state(folder: Path) -> dict[str, object]:
     repository = Repository.open(folder / "repo")
     head = repository.head()
     releases = {name: repository.at(head).read(f"appliances/{name}/release.yaml") for name in ("tools", "base")}
-    return {"releases": releases, "applied": bool(repository.applied()), "store": tree(folder / "store"), "work": tree(folder / "work") if (folder / "work").exists() else {}}
+    return {
+        "releases": releases,
+        "applied": bool(repository.applied()),
+        "store": tree(folder / "store"),
+        "work": tree(folder / "work") if (folder / "work").exists() else {},
+    }
 
 
 def test_killed_at_every_change_the_next_apply_ends_in_the_same_state(builder: QuickBuilder, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from support.forge import MAIN, PATIENCE, ZERO, Forge, set_up, until, vmkeeper
+from support.forge import MAIN, PATIENCE, ZERO, Forge, outside_git, set_up, until, vmkeeper
 from support.repo import Repo, base, locked, released, tools
 from vmkeeper.errors import UserError
 from vmkeeper.execute.hooks import HOOKS, Queue, Update, asked, install, outside, parse, work
@@ -165,6 +165,24 @@ class TestManyPushes:
             push.communicate(timeout=PATIENCE)
         until(lambda: forge.applied() == commit)
 
+    def test_a_killed_worker_is_said_and_the_next_push_goes_on(self, forge: Forge) -> None:
+        with (forge.repository.private / "apply.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            forge.commit("README.md", "Killed.\n")
+            push = forge.pushing()
+            until(lambda: "waiting for another apply" in forge.log)
+            for process in forge.workers():
+                os.kill(process, signal.SIGKILL)
+            assert "remote: The run was broken off." in push.communicate(timeout=PATIENCE)[1]
+        assert Queue.of(forge.repository).waiting() == ("apply",)
+        assert forge.applied() == ""
+        forge.git("tag", "v1")
+        forge.push("v1")
+        assert forge.applied() == ""
+        commit = forge.commit("README.md", "Again.\n")
+        forge.push()
+        assert forge.applied() == commit
+
     def test_what_a_killed_worker_left_is_taken_again(self, forge: Forge) -> None:
         queue = Queue.of(forge.repository)
         queue.ask(["apply"])
@@ -181,30 +199,37 @@ class TestManyPushes:
 
 
 class TestInstall:
-    def test_the_hooks_are_executable_and_installing_again_is_fine(self, forge: Forge) -> None:
+    @pytest.fixture
+    def bare(self, tmp_path: Path) -> Repository:
+        return Repo(tmp_path / "forge.git").repository
+
+    def test_the_hooks_are_executable_and_installing_again_is_fine(self, bare: Repository) -> None:
         for _ in range(2):
-            assert [line.split()[0] for line in install(forge.repository)] == ["Wrote", "Wrote"]
+            assert [line.split()[0] for line in install(bare)] == ["Wrote", "Wrote"]
         for name in HOOKS:
-            path = forge.folder / "hooks" / name
+            path = bare.folder / "hooks" / name
             assert path.stat().st_mode & 0o777 == 0o755
             assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
 
-    def test_somebody_elses_hook_is_kept(self, forge: Forge) -> None:
-        path = forge.folder / "hooks" / "post-receive"
+    def test_somebody_elses_hook_is_kept(self, bare: Repository) -> None:
+        path = bare.folder / "hooks" / "post-receive"
+        path.parent.mkdir(exist_ok=True)
         path.write_text("#!/bin/sh\nmail -s pushed somebody\n")
         with pytest.raises(UserError, match="another hook is there") as error:
-            list(install(forge.repository))
+            list(install(bare))
         assert "vmkeeper hook receive" in error.value.hint
         assert path.read_text().endswith("somebody\n")
+        assert not (bare.folder / "hooks" / "pre-receive").exists()
 
-    def test_a_work_tree_is_refused(self, forge: Forge) -> None:
+    def test_a_work_tree_is_refused(self, tmp_path: Path) -> None:
+        subprocess.run(["git", "init", "--quiet", str(tmp_path)], env=outside_git(), check=True)
         with pytest.raises(UserError, match="for a bare repository"):
-            list(install(Repository.open(forge.clone)))
+            list(install(Repository.open(tmp_path)))
 
-    def test_hooks_that_git_would_not_run_are_refused(self, forge: Forge) -> None:
-        forge.repository.git.config["core.hooksPath"] = "/elsewhere"
+    def test_hooks_that_git_would_not_run_are_refused(self, bare: Repository) -> None:
+        bare.git.config["core.hooksPath"] = "/elsewhere"
         with pytest.raises(UserError, match="/elsewhere"):
-            list(install(forge.repository))
+            list(install(bare))
 
 
 class TestDecisions:

@@ -42,7 +42,9 @@ def test_one_failure_stops_what_depends_on_it_and_nothing_else() -> None:
             raise UserError("no")
         return "ok"
 
-    outcomes = {outcome.action.subject: outcome for outcome in walk(plan(step("a"), step("b", "a"), step("c", "b"), step("d", "c"), step("e", "a")), perform)}
+    outcomes = {
+        outcome.action.subject: outcome for outcome in walk(plan(step("a"), step("b", "a"), step("c", "b"), step("d", "c"), step("e", "a")), perform)
+    }
     assert isinstance(outcomes["a"], Done)
     assert isinstance(outcomes["b"], Failed)
     assert isinstance(outcomes["c"], Blocked)
@@ -74,7 +76,12 @@ def test_a_need_that_nobody_meets_is_refused() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12).flatmap(lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=30).map(lambda edges: (n, edges))), st.data())
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=30).map(lambda edges: (n, edges))
+    ),
+    st.data(),
+)
 def test_any_plan_gives_every_action_one_outcome(graph: tuple[int, list[tuple[int, int]]], data: st.DataObject) -> None:
     count, edges = graph
     needs: dict[int, set[str]] = {index: set() for index in range(count)}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.repo import Repo, base, child, lock, released, tools
 
+from support.repo import Repo, base, child, lock, released, tools
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import Problems
 from vmkeeper.execute.planning import planned
@@ -144,7 +144,15 @@ def test_a_release_record_that_was_removed_is_made_again(repo: Repo) -> None:
 
 
 def test_a_removed_appliance_leads_the_plan_with_what_is_taken_away(repo: Repo) -> None:
-    plan = after(repo, {"appliances/shop/appliance.yaml": None, "appliances/shop/release.yaml": None, "clusters/shop.yaml": CLUSTER.replace("web", "shop"), "imagelists/science.yaml": LIST.replace("web", "shop")})
+    plan = after(
+        repo,
+        {
+            "appliances/shop/appliance.yaml": None,
+            "appliances/shop/release.yaml": None,
+            "clusters/shop.yaml": CLUSTER.replace("web", "shop"),
+            "imagelists/science.yaml": LIST.replace("web", "shop"),
+        },
+    )
     assert [action.id for action in plan.actions if action.destroys] == ["unlist:science/shop", "hide:laptop/shop", "stop:shop/shop"]
     assert not doing(plan)
 

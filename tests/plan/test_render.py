@@ -11,7 +11,9 @@ from vmkeeper.plan.plan import Plan, ordered
 from vmkeeper.plan.render import STICKY, as_json, as_markdown, as_text
 
 COMMIT = "a" * 40
-BUILD = Build(subject="web", reason="files/motd of web changed", cause=Cause(commit=COMMIT, path="appliances/web/files/motd"), recipe="b" * 64, commit=COMMIT)
+BUILD = Build(
+    subject="web", reason="files/motd of web changed", cause=Cause(commit=COMMIT, path="appliances/web/files/motd"), recipe="b" * 64, commit=COMMIT
+)
 HIDE = HideImage(subject="laptop/old", reason="old was removed")
 FOLLOW = RegisterImage(subject="laptop/web", reason="site laptop takes web from science", needs=("build:web",))
 PLAN = Plan(COMMIT, COMMIT, ordered([BUILD, FOLLOW, HIDE]))
@@ -19,7 +21,9 @@ PLAN = Plan(COMMIT, COMMIT, ordered([BUILD, FOLLOW, HIDE]))
 
 def test_text_leads_with_what_is_taken_away() -> None:
     text = as_text(PLAN)
-    assert text.index("Takes away") < text.index("hide") < text.index("Does") < text.index("build") < text.index("Then follows") < text.index("register")
+    assert (
+        text.index("Takes away") < text.index("hide") < text.index("Does") < text.index("build") < text.index("Then follows") < text.index("register")
+    )
     assert "appliances/web/files/motd in aaaaaaaaaa" in text
 
 

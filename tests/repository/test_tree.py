@@ -7,8 +7,8 @@ from pathlib import Path
 import pygit2
 import pytest
 from pygit2.enums import FileMode
-from support.repo import Repo
 
+from support.repo import Repo
 from vmkeeper.errors import UserError
 from vmkeeper.repository.changes import changes, height, last_change
 from vmkeeper.repository.records import commit_files
@@ -25,7 +25,10 @@ def repo(tmp_path: Path) -> Repo:
 
 def tree_of(repo: Repo, entries: list[tuple[str, bytes, int]]) -> str:
     """A tree written byte by byte, as an ordinary git never would."""
-    body = b"".join(f"{mode:o} ".encode() + name.encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(str(repo.git.create_blob(data))) for name, data, mode in entries)
+    body = b"".join(
+        f"{mode:o} ".encode() + name.encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(str(repo.git.create_blob(data)))
+        for name, data, mode in entries
+    )
     return str(repo.git.odb.write(pygit2.GIT_OBJECT_TREE, body))
 
 

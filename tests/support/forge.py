@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,17 @@ class Forge:
         return subprocess.Popen(
             ["git", "push", "origin", "main"], cwd=self.clone, env=outside_git(), stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+
+    def workers(self) -> list[int]:
+        """The processes that work in the repository after a push: a worker and the command that it runs."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (path / "cmdline").read_bytes().split(b"\0")
+                if (path / "cwd").resolve() == self.folder and (b"work" in words or b"apply" in words):
+                    found.append(int(path.name))
+        assert found
+        return found
 
     def applied(self) -> str:
         return self.repository.applied()

@@ -19,7 +19,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -192,7 +192,8 @@ class Machine:
                 )
             with self._process() as process:
                 if process is not None:
-                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
         with (self.folder / "qemu.log").open("a") as log:
             log.write(f"\n{_STOPPED_BY_US}\n")
 
@@ -210,18 +211,14 @@ class Machine:
     @contextmanager
     def _process(self) -> Iterator[int | None]:
         """A descriptor of the QEMU process (pidfd), or None. It stays that of this process even when its number is reused."""
-        process = None
-        with suppress(OSError, ValueError):
-            number = int((self.folder / "qemu.pid").read_text())
-            process = os.pidfd_open(number)
-            if not self._has_lock_open(number):
-                os.close(process)
-                process = None
-        try:
+        with ExitStack() as closing:
+            process = None
+            with suppress(OSError, ValueError):
+                number = int((self.folder / "qemu.pid").read_text())
+                candidate = os.pidfd_open(number)
+                closing.callback(os.close, candidate)
+                process = candidate if self._has_lock_open(number) else None
             yield process
-        finally:
-            if process is not None:
-                os.close(process)
 
     def _has_lock_open(self, number: int) -> bool:
         wanted = (self.folder / "alive.lock").stat()

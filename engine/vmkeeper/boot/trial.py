@@ -97,21 +97,21 @@ def run_trial(trial: Trial, accelerator: Accelerator, work: Path, progress: Prog
     """
     progress = progress or Silent()
     sweep(work)
-    with aside(work, prefix=_PREFIX) as folder, ExitStack() as ending:
+    # The machines go before the pool is waited for: whoever follows one sees it end.
+    with ThreadPoolExecutor() as pool, aside(work, prefix=_PREFIX) as folder, ExitStack() as ending:
         running = []
         for firmware in trial.firmware:
             login = ssh.Login(folder / f".login-{firmware}", trial.user)
             machine = Machine.create(folder / firmware, _config(trial, firmware), seed=seed("", name="trial", public_keys=(login.public_key,)))
             ending.callback(machine.remove, grace=0)
             running.append((firmware, machine, login))
-        with ThreadPoolExecutor(len(running)) as pool:
-            progress.step(trial.appliance, f"boots ({', '.join(trial.firmware)}; {accelerator.name})")
-            (firmware, main, login), *others = running
-            briefly = [pool.submit(_boot_briefly, other, kind, accelerator, trial) for kind, other, _ in others]
-            checks = _boot_and_test(main, firmware, login, accelerator, trial, progress)
-            checks += [future.result() for future in briefly]
+        progress.step(trial.appliance, f"boots ({', '.join(trial.firmware)}; {accelerator.name})")
+        (firmware, main, login), *others = running
+        briefly = [pool.submit(_boot_briefly, other, kind, accelerator, trial) for kind, other, _ in others]
+        checks = _boot_and_test(main, firmware, login, accelerator, trial, progress)
+        checks += [future.result() for future in briefly]
         consoles = [plain(machine.console(_CONSOLE_LIMIT)) for _, machine, _ in running]
-        return TrialResult(trial.appliance, accelerator.name, trial.firmware, tuple(checks), consoles[0], "\n".join(consoles[1:]))
+    return TrialResult(trial.appliance, accelerator.name, trial.firmware, tuple(checks), consoles[0], "\n".join(consoles[1:]))
 
 
 def sweep(work: Path) -> None:
@@ -140,7 +140,7 @@ def _boot_and_test(machine: Machine, firmware: Firmware, login: ssh.Login, accel
     began = time.monotonic()
     machine.start(accelerator)
     address = machine.addresses()[22]
-    trouble = _follow(machine, began + trial.boot_timeout, lambda _: ssh.banner(address), "SSH did not answer")
+    trouble = _follow(machine, began + trial.boot_timeout, lambda _: ssh.banner(address, timeout=1), "SSH did not answer")
     boot = _check(f"boot-{firmware}", machine, time.monotonic() - began, trouble)
     if not boot.passed:
         return [boot]
@@ -215,11 +215,11 @@ def _follow(machine: Machine, deadline: float, reached: Callable[[bytes], bool],
     """Wait until `reached` says so of the console; returns ("", "") or what went wrong and what to do."""
     while True:
         console = machine.console(_CONSOLE_LIMIT)
-        if reached(console):
-            return "", ""
         for pattern, why, hint in _DEAD_ENDS:
             if re.search(pattern, console, re.MULTILINE):
                 return why, hint
+        if reached(console):
+            return "", ""
         status = machine.status()
         if status.state != "running":
             return f"the machine ended: {status.why or 'it powered off'}", "the last lines of its console say more"

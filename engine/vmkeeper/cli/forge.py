@@ -147,4 +147,6 @@ def _follow(worker: subprocess.Popen[bytes], log: _Log, session: Session) -> int
         with suppress(subprocess.TimeoutExpired):
             worker.wait(_PAUSE)
     log.show(session)
-    return worker.returncode
+    if worker.returncode not in (0, 1):
+        session.say("The run was broken off. What was pushed stays, and the next push goes on; or run here: vmkeeper hook work")
+    return 1 if worker.returncode else 0

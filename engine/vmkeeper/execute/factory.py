@@ -26,7 +26,7 @@ from vmkeeper.execute.planning import head_of, open_index, planned
 from vmkeeper.execute.walk import Done, Outcome, walk
 from vmkeeper.images.store import Store
 from vmkeeper.model.recipe import Recipe
-from vmkeeper.model.release import Release, TestResult, TestRun
+from vmkeeper.model.release import Release, TestRun
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.factory import FACTORY, Build, Record, Test, plan_one
 from vmkeeper.plan.plan import Plan
@@ -227,7 +227,8 @@ class Factory:
             lint=built.findings,
         )
         path = f"appliances/{action.subject}/release.yaml"
-        message = f"release: {action.subject} {action.version}\n\n{action.reason[0].upper()}{action.reason[1:]}.\nBuilt from {action.built}, recipe {action.recipe}.\n"
+        reason = f"{action.reason[0].upper()}{action.reason[1:]}"
+        message = f"release: {action.subject} {action.version}\n\n{reason}.\nBuilt from {action.built}, recipe {action.recipe}.\n"
         commit = commit_files(self.repository, self.repository.branch(), {path: dump(release)}, message)
         return f"version {action.version} in commit {commit[:10]}"
 

@@ -13,7 +13,10 @@ class TooMany(UserError):
 
 
 def too_many_retired(retired: int, active: int, limit: str) -> TooMany | None:
-    """None where `retired` of `active` images are within `limit` (a percentage such as `50%`), else the refusal."""
+    """None where `retired` of `active` images are within `limit` (a percentage such as `50%`), else the refusal.
+
+    active: images that would be usable without these retirements, so that carrying out the rest changes no verdict.
+    """
     allowed = int(limit.rstrip("%"))
     if retired <= ALWAYS_ALLOWED or retired * 100 <= allowed * active:
         return None

@@ -6,9 +6,11 @@ must not run any more goes at once, whatever replaces it. A list that cannot be 
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import ClassVar
 
 from vmkeeper.clouds.interface import CloudImage, ImageSpec
@@ -16,8 +18,8 @@ from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.limits import TooMany, too_many_retired
 from vmkeeper.plan.plan import Plan, ordered
-from vmkeeper.plan.wanted import Desired, Ground, NotAllowed, Note, Standings, Subscribed, Wanted, desired, image_standing, label
-from vmkeeper.values import format_time
+from vmkeeper.plan.wanted import Desired, Ground, NotAllowed, Note, Standings, Subscribed, desired, image_standing, label
+from vmkeeper.values import Version, format_time
 
 
 class RegisterImage(Action):
@@ -116,31 +118,29 @@ def plan_site(
     doomed = {found.image.id for found in retire}
     notes += [Note(label(spec), "its list cannot be read: left as it is") for image, spec in usable if image.id not in doomed]
 
-    limited = [found for found in retire if found.ground not in _WITHOUT_LIMIT]
-    active = sum(image.state == "active" for image in marked)
-    refusal = None if force_retire else too_many_retired(len(limited), active, site.retire.limit)
-    if refusal:
-        retire = [found for found in retire if found not in limited]
-
     arrive = _arrivals(want, present, marked)
-    coming = {uuid: tuple(action.id for action in arrive if action.kind != "update" and action.spec.uuid == uuid) for uuid in want.wanted}
+    limited = sum(found.ground not in _WITHOUT_LIMIT for found in retire)
+    usable_without = sum(image.state == "active" for image in marked) - (len(retire) - limited) + sum(map(_adds, chain(*arrive.values())))
+    refusal = None if force_retire else too_many_retired(limited, usable_without, site.retire.limit)
+    if refusal:
+        retire = [found for found in retire if found.ground in _WITHOUT_LIMIT]
+
+    coming = {uuid: tuple(action.id for action in arrive[uuid] if _adds(action)) for uuid in arrive}
     ambiguous = _ambiguous(marked)
-    hides = [
-        HideImage(
-            subject=_subject(found.image, found.spec, ambiguous),
-            reason=found.why,
-            image=found.image.id,
-            spec=found.spec,
-            needs=() if found.ground in _AT_ONCE else coming.get(found.spec.uuid, ()),
-        )
-        for found in retire
-    ]
-    deletions, kept = _deletions(site, spare, lists, arrive, coming, ambiguous, now)
+    hides = [_hide(found, coming, ambiguous) for found in retire]
+    arriving = [action for uuid in sorted(arrive) for action in arrive[uuid]]
+    deletions, kept = _deletions(site, spare, lists, arriving, coming, ambiguous, now)
     at_once = [hide for hide in hides if not hide.needs]
     later = [hide for hide in hides if hide.needs]
-    actions = ordered([*at_once, *arrive, *later, *deletions])
+    actions = ordered([*at_once, *arriving, *later, *deletions])
     told = {Note(label(found.spec), found.why) for found in retire}
     return SitePlan(Plan(base="", head=head, actions=actions), tuple(note for note in (*want.notes, *notes, *kept) if note not in told), refusal)
+
+
+def _hide(found: _Retire, coming: dict[str, tuple[str, ...]], ambiguous: frozenset[str]) -> HideImage:
+    """Hide an image; one that may still run waits for what comes in its place."""
+    needs = () if found.ground in _AT_ONCE else coming.get(found.spec.uuid, ())
+    return HideImage(subject=_subject(found.image, found.spec, ambiguous), reason=found.why, image=found.image.id, spec=found.spec, needs=needs)
 
 
 def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImage], list[CloudImage]]:
@@ -155,18 +155,27 @@ def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImag
     return present, [image for image in marked if image.id not in chosen]
 
 
-def _arrivals(want: Desired, present: dict[str, CloudImage], marked: list[CloudImage]) -> list[RegisterImage | ShowImage | UpdateImage]:
-    actions: list[RegisterImage | ShowImage | UpdateImage] = []
-    for wanted in (one for _, versions in sorted(want.wanted.items()) for one in versions):
+_Arrival = RegisterImage | ShowImage | UpdateImage
+
+
+def _arrivals(want: Desired, present: dict[str, CloudImage], marked: list[CloudImage]) -> dict[str, list[_Arrival]]:
+    """What makes wanted images usable and up to date, by appliance UUID."""
+    versions = defaultdict[str, list[Version]](list)
+    for spec in (one.spec for one in marked if one.spec):
+        versions[spec.uuid].append(spec.version)
+    actions = defaultdict[str, list[_Arrival]](list)
+    for uuid, wanted in ((uuid, one) for uuid, several in want.wanted.items() for one in several):
         image = present.get(wanted.spec.key)
         name = label(wanted.spec)
         if image is None and wanted.uri is not None:
-            actions.append(RegisterImage(subject=name, reason=_why_new(wanted, marked), spec=wanted.spec, uri=wanted.uri))
+            older = max((version for version in versions[uuid] if version < wanted.spec.version), default=None)
+            reason = f"newer than {older}" if older else "endorsed, approved and not here yet"
+            actions[uuid].append(RegisterImage(subject=name, reason=reason, spec=wanted.spec, uri=wanted.uri))
         elif image is not None and image.state == "hidden":
-            actions.append(ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=wanted.spec))
+            actions[uuid].append(ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=wanted.spec))
         elif image is not None and image.spec is not None and image.spec != wanted.spec:
-            actions.append(UpdateImage(subject=name, reason=_difference(image.spec, wanted.spec), image=image.id, spec=wanted.spec))
-    return actions
+            actions[uuid].append(UpdateImage(subject=name, reason=_difference(image.spec, wanted.spec), image=image.id, spec=wanted.spec))
+    return dict(actions)
 
 
 def _retirement(
@@ -177,11 +186,11 @@ def _retirement(
     if any(one.spec.key == spec.key for one in wanted):
         return _Retire(image, spec, "duplicate", "the same image is there twice")
     source = next((found for found in lists if found.uuid == spec.list), None)
+    standing = image_standing(spec, standings, now)
+    if isinstance(standing, NotAllowed) and (source or standing.ground in _WITHOUT_LIMIT):
+        return _Retire(image, spec, standing.ground, standing.why)
     if source is None:
         return _Retire(image, spec, "unsubscribed", f"the site does not subscribe to its list {spec.list} any more")
-    standing = image_standing(spec, standings, now)
-    if isinstance(standing, NotAllowed):
-        return _Retire(image, spec, standing.ground, standing.why)
     if source.silent(now):
         return None
     if source.expired(now):
@@ -199,7 +208,7 @@ def _deletions(
     site: Site,
     spare: list[CloudImage],
     lists: tuple[Subscribed, ...],
-    arrive: Sequence[RegisterImage | ImageAction],
+    arrive: Sequence[_Arrival],
     coming: dict[str, tuple[str, ...]],
     ambiguous: frozenset[str],
     now: datetime,
@@ -231,21 +240,18 @@ def _deletions(
     return actions, notes
 
 
+def _adds(action: Action) -> bool:
+    return isinstance(action, RegisterImage | ShowImage)
+
+
 def _ambiguous(marked: list[CloudImage]) -> frozenset[str]:
-    labels = [label(image.spec) for image in marked if image.spec]
-    return frozenset(one for one in labels if labels.count(one) > 1)
+    labels = Counter(label(image.spec) for image in marked if image.spec)
+    return frozenset(one for one, count in labels.items() if count > 1)
 
 
 def _subject(image: CloudImage, spec: ImageSpec, ambiguous: frozenset[str]) -> str:
     name = label(spec)
     return f"{name} [{image.id}]" if name in ambiguous else name
-
-
-def _why_new(wanted: Wanted, marked: Iterable[CloudImage]) -> str:
-    older = [
-        image.spec.version for image in marked if image.spec and image.spec.uuid == wanted.spec.uuid and image.spec.version < wanted.spec.version
-    ]
-    return f"newer than {max(older)}" if older else "endorsed, approved and not here yet"
 
 
 def _difference(old: ImageSpec, new: ImageSpec) -> str:

@@ -20,6 +20,7 @@ import pytest
 from support.builds import as_ordinary_user, command, environment, ordinary_user
 from support.recipes import BOOKWORM, Files, layer, recipe
 from vmkeeper.builders import BUILDERS
+from vmkeeper.builders.debian import sandbox
 from vmkeeper.builders.debian.packages import fetch_packages
 from vmkeeper.builders.interface import LockRequest
 from vmkeeper.errors import UserError
@@ -216,6 +217,14 @@ def test_another_user_without_network_makes_the_same_bytes(ground: Ground) -> No
     built = as_ordinary_user(user, [*written, folder / "store", folder / "work"])
     assert built["rootfs"] == ground.blob(*made.layers).name
     assert list((folder / "work/builds").iterdir()) == []
+
+
+def test_a_root_made_on_disk_is_the_same_as_one_made_in_memory(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ground.blob(ground.base, ground.child)
+    path.unlink()
+    monkeypatch.setattr(sandbox, "memory_is_ample", lambda: False)
+    ground.build(ground.base, ground.child)
+    assert ground.blob(ground.base, ground.child) == path
 
 
 def test_a_script_that_fails_is_named_with_its_words(ground: Ground) -> None:

@@ -5,6 +5,7 @@ Finished layers are in the store by their key, so only what is missing is built,
 
 from __future__ import annotations
 
+import platform
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,8 +13,9 @@ from pathlib import Path
 
 from vmkeeper.builders.debian import sandbox
 from vmkeeper.builders.debian.bill import installed, manifest, sbom
-from vmkeeper.builders.debian.disk import Disk, convert, make_disk, sha512_sparse
-from vmkeeper.builders.debian.finish import finish
+from vmkeeper.builders.debian.disk import Disk, make_disk, sha512_sparse
+from vmkeeper.builders.debian.finish import finish, identifier
+from vmkeeper.builders.debian.formats import convert
 from vmkeeper.builders.debian.lock import refresh
 from vmkeeper.builders.debian.rootfs import build_layer
 from vmkeeper.builders.debian.tar import RootTar
@@ -22,7 +24,7 @@ from vmkeeper.builders.interface import Built, Contents, LockRequest
 from vmkeeper.builders.lint import lint
 from vmkeeper.builders.versions import VERSIONS
 from vmkeeper.builders.workspace import locked, workspace
-from vmkeeper.errors import Place, Problem, Problems, UserError
+from vmkeeper.errors import EnvironmentLacks, Place, Problem, Problems, UserError
 from vmkeeper.images.store import Store
 from vmkeeper.model.appliance import Format
 from vmkeeper.model.lock import PackagesLock
@@ -58,6 +60,7 @@ class DebianBuilder:
     def build(self, recipe: Recipe, contents: Contents, store: Store, work: Path, progress: Progress) -> Built:
         """Build what is missing and put it into the store."""
         work = work.resolve()
+        _on_own_architecture(recipe)
         with ThreadPoolExecutor(2) as pool:
             tools = pool.submit(self._tools, recipe, contents, store, work, progress)
             rootfs = pool.submit(self._layers, recipe.layers, contents, store, work, progress)
@@ -136,7 +139,7 @@ def _images(recipe: Recipe, tar: RootTar, tools: Tools, store: Store, folder: Pa
         disk = make_disk(recipe, finished, date, tools, folder)
         raw = pool.submit(sha512_sparse, disk.path)
         findings = linted.result()
-        files = tuple(_image(wanted, disk, tools, store, folder) for wanted in recipe.formats)
+        files = tuple(_image(recipe, wanted, disk, tools, store, folder) for wanted in recipe.formats)
         return replace(built, raw_sha512=raw.result(), files=files, findings=findings)
 
 
@@ -151,10 +154,24 @@ def _lint(recipe: Recipe, finished: Path) -> tuple[LintFinding, ...]:
     return result.findings
 
 
-def _image(wanted: Format, disk: Disk, tools: Tools, store: Store, folder: Path) -> ImageFile:
-    path = disk.path if wanted == "raw" else convert(disk, wanted, tools, folder)
+def _image(recipe: Recipe, wanted: Format, disk: Disk, tools: Tools, store: Store, folder: Path) -> ImageFile:
+    path = disk.path
+    if wanted != "raw":
+        of_format = identifier(recipe.digest(), f"format {wanted}")
+        path = convert(disk.path, wanted, of_format, recipe.layers[-1].date, tools, folder, title=recipe.appliance)
     blob = store.put(path, move=wanted != "raw")
     return ImageFile(format=wanted, size=blob.size, virtual_size=disk.size, sha512=blob.sha512)
+
+
+def _on_own_architecture(recipe: Recipe) -> None:
+    machine = platform.machine()
+    if recipe.architecture != machine:
+        where, hint = f"appliances/{recipe.appliance}", f"build it on a machine of {recipe.architecture}"
+        raise EnvironmentLacks(f"this machine runs programs of {machine}, not of {recipe.architecture}", where=where, hint=hint)
+    if recipe.disk is not None and recipe.architecture != "x86_64":
+        raise UserError(
+            "disks are made for x86_64 only", where=f"appliances/{recipe.appliance}", hint="make it abstract: its root file system can be built"
+        )
 
 
 def _has(name: str) -> bool:

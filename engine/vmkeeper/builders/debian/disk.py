@@ -1,4 +1,4 @@
-"""A root file system tar becomes a disk: GPT, GRUB for BIOS and UEFI, one ext4 file system; then the image formats.
+"""A root file system tar becomes a disk: GPT, GRUB for BIOS and UEFI, one ext4 file system.
 
 No loop device, no mount, no root: mke2fs reads the tar, mtools writes the EFI system partition, and GRUB's two
 parts for BIOS go where grub-install would put them. All identifiers derive from the recipe digest.
@@ -16,7 +16,6 @@ from pathlib import Path
 from vmkeeper.builders.debian.finish import identifier
 from vmkeeper.builders.debian.tools import Tools
 from vmkeeper.errors import UserError
-from vmkeeper.model.appliance import Format
 from vmkeeper.model.recipe import Recipe
 from vmkeeper.run import ProgramFailed
 from vmkeeper.values import Sha512, Size
@@ -41,13 +40,6 @@ _TYPES = {
 
 _MODULES = ("normal", "configfile", "linux", "part_gpt", "ext2", "search", "search_fs_uuid", "serial", "terminal", "echo", "test", "reboot", "halt")
 _CORE_ADDRESS, _CORE_NEXT, _CORE_LENGTH = 0x5C, 0x1F4, 0x1FC
-
-QEMU_FORMATS: dict[Format, tuple[str, ...]] = {
-    "qcow2": ("-O", "qcow2", "-o", "compat=1.1"),
-    "vmdk": ("-O", "vmdk", "-o", "subformat=monolithicSparse"),
-    "vdi": ("-O", "vdi"),
-    "vhd": ("-O", "vpc", "-o", "subformat=dynamic,force_size=on"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +165,6 @@ def _write_at(path: Path, sector: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(sector * SECTOR)
         file.write(data)
-
-
-def convert(disk: Disk, wanted: Format, tools: Tools, folder: Path) -> Path:
-    """The disk in another format, uncompressed inside: released files travel compressed or as patches."""
-    target = folder / f"disk.{wanted}"
-    tools.run("qemu-img", "convert", "-f", "raw", *QEMU_FORMATS[wanted], disk.path, target)
-    return target
 
 
 def sha512_sparse(path: Path) -> Sha512:
