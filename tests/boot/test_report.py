@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkeeper.boot.report import Check, TrialResult, plain
@@ -68,6 +68,7 @@ def test_words_of_a_guest_become_harmless_text(words: bytes, text: str) -> None:
     assert plain(words) == text
 
 
+@settings(deadline=None)
 @given(words=st.binary(), why=st.text(), hint=st.text())
 def test_any_words_make_a_well_formed_report(words: bytes, why: str, hint: str) -> None:
     check = Check("a/b", passed=False, output=plain(words), why=why, hint=hint)

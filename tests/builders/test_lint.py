@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkeeper.builders.lint import Lint, lint
@@ -247,6 +247,7 @@ def test_what_is_not_a_tar_is_an_error() -> None:
         lint(io.BytesIO(b"not a tar" * 1000))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([path for _, path, _ in ERRORS]), st.binary(max_size=300), max_size=6))
 def test_no_content_makes_it_fail(contents: dict[str, bytes]) -> None:
     result = lint(tar({path: Node(data) for path, data in contents.items()}))

@@ -162,7 +162,7 @@ def test_nothing_is_deleted_that_is_usable_used_or_within_its_grace(scenario: di
     kept = [
         item.id
         for item in MemoryCloud(OWNER, cloud).images()
-        if item.in_use or item.state == "active" or (item.hidden_since and NOW - item.hidden_since < timedelta(days=7))
+        if (item.in_use and item.state != "incomplete") or item.state == "active" or (item.hidden_since and NOW - item.hidden_since < timedelta(days=7))
     ]
     carry_out(scenario, cloud)
     assert set(kept) <= set(cloud.images)

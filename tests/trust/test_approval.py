@@ -247,6 +247,19 @@ def test_a_refused_decision_as_json_names_rules_and_the_nearest_version(alice: S
     assert "\x1b" not in str(value)
 
 
+def test_refusals_say_who_endorsed_it_and_who_would_have_to(alice: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.commit(release("1")))
+    people = pinned(person("alice", alice))
+    text = whys(decisions(world, people, [Approval(appliance="*", endorser="bob")])["1"])
+    assert "only if endorsed by bob (endorsed by alice)" in text
+    text = whys(decisions(world, people, [Approval(appliance="*", endorser="bob")], releases=[(APPLIANCE, Version("2"))])["2"])
+    assert "only if endorsed by bob (endorsed by nobody)" in text
+    assert "0 of 1 endorsers of examples endorse it (no tag that counts)" in text
+    people = pinned(person("alice", alice), person("bob", SecurityKey().plain_signer()), quorum=2)
+    assert f"1 of 2 endorsers of examples endorse it (endorse/{APPLIANCE}/1/alice/1)" in whys(decisions(world, people)["1"])
+
+
 def test_tags_that_are_not_ours_decide_nothing(alice: Signer) -> None:
     world = World()
     world.tags["v1"] = b"anything"

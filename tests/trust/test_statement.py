@@ -58,7 +58,7 @@ def test_fields_that_do_not_exist_yet_are_absent_and_refused() -> None:
     "change",
     [
         {"serial": 0},
-        {"serial": 2**53},
+        {"serial": 2**53, "previous": "a" * 128},
         {"serial": 2},
         {"previous": "a" * 128},
         {"path": "appliances/other"},

@@ -125,7 +125,7 @@ def plan_site(
     if refusal:
         retire = [found for found in retire if found.ground in _WITHOUT_LIMIT]
 
-    coming = {uuid: tuple(action.id for action in arrive[uuid] if _adds(action)) for uuid in arrive}
+    coming = {uuid: tuple(action.id for action in arrive[uuid]) for uuid in arrive}
     ambiguous = _ambiguous(marked)
     hides = [_hide(found, coming, ambiguous) for found in retire]
     arriving = [action for uuid in sorted(arrive) for action in arrive[uuid]]
@@ -144,12 +144,13 @@ def _hide(found: _Retire, coming: dict[str, tuple[str, ...]], ambiguous: frozens
 
 
 def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImage], list[CloudImage]]:
-    """For each wanted key the image that is it (a usable one before a hidden one), and all others."""
+    """For each wanted key the image that is it (a usable one first, then one of the right list), and all others."""
     rank = {"active": 0, "hidden": 1}
-    keys = {wanted.spec.key for versions in want.wanted.values() for wanted in versions}
+    keys = {wanted.spec.key: wanted.spec.list for versions in want.wanted.values() for wanted in versions}
+    found = [(rank[i.state], i.spec.list != keys[i.spec.key], i.id, i) for i in marked if i.spec and i.state in rank and i.spec.key in keys]
     present: dict[str, CloudImage] = {}
-    for image in sorted((i for i in marked if i.state in rank), key=lambda i: (rank[i.state], i.id)):
-        if image.spec and image.spec.key in keys:
+    for *_, image in sorted(found, key=lambda one: one[:3]):
+        if image.spec:
             present.setdefault(image.spec.key, image)
     chosen = {image.id for image in present.values()}
     return present, [image for image in marked if image.id not in chosen]

@@ -28,7 +28,7 @@ def test_all_missing_programs_are_named_with_their_packages(monkeypatch: pytest.
 
 def test_ordinary_user_without_subordinate_ids_is_told_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
-    monkeypatch.setattr(sandbox.shutil, "which", lambda _: None)
+    monkeypatch.setattr(sandbox.shutil, "which", lambda _name, **_: None)
     monkeypatch.setattr(sandbox, "_subordinates", lambda *_: False)
     said = "\n".join(map(str, sandbox.lacks()))
     assert "apt-get install uidmap" in said
@@ -60,7 +60,7 @@ def test_forbidden_namespaces_are_reported_with_a_way_out(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sandbox, "run", forbidden)
     monkeypatch.setattr(sandbox, "_subordinates", lambda *_: True)
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name, **_: f"/usr/bin/{name}")
     problems = sandbox.lacks()
     assert len(problems) == 1
     assert "Operation not permitted" in problems[0].what
