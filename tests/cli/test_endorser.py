@@ -10,7 +10,6 @@ import pytest
 
 from support.endorsing import Site, make_site
 from support.trust import APPLIANCE, GpgHome, release
-from vmkeeper.builders.interface import Built
 from vmkeeper.cli import app, endorser
 from vmkeeper.execute.factory import Factory
 from vmkeeper.repository.tags import list_tags
@@ -123,16 +122,15 @@ def test_a_rebuild_with_other_bytes_is_not_signed(vmkeeper: Typed, monkeypatch: 
     assert vmkeeper.tags() == []
 
 
-def test_a_rebuild_builds_what_was_built_and_compares(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_rebuild_is_of_the_release_and_compared(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VMKEEPER_CACHE", str(tmp_path / "cache"))
-    asked: list[tuple[str, str, str]] = []
+    asked: list[str] = []
 
-    def make(self: Factory, name: str, commit: str, digest: str, work: Path) -> Built:
-        asked.append((name, commit, digest))
-        made = release("2026.5.1.1")
-        return Built(made.rootfs, None, made.files, made.manifest, 1, made.sbom, ())
+    def again(_: Factory, wanted: Release) -> dict[str, str]:
+        asked.append(f"{wanted.appliance} {wanted.commit} {wanted.recipe}")
+        return {file.format: file.sha512 for file in wanted.files}
 
-    monkeypatch.setattr(Factory, "make", make)
+    monkeypatch.setattr("vmkeeper.execute.rebuild.rebuild", again)
     assert vmkeeper("endorse", APPLIANCE, "--yes", "--rebuild") == 0
-    assert asked == [(APPLIANCE, "b" * 40, release("2026.5.1.1").recipe)]
+    assert asked == [f"{APPLIANCE} {'b' * 40} {release('2026.5.1.1').recipe}"]
     assert vmkeeper.tags() == [TAG]

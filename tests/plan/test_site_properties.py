@@ -162,7 +162,9 @@ def test_nothing_is_deleted_that_is_usable_used_or_within_its_grace(scenario: di
     kept = [
         item.id
         for item in MemoryCloud(OWNER, cloud).images()
-        if (item.in_use and item.state != "incomplete") or item.state == "active" or (item.hidden_since and NOW - item.hidden_since < timedelta(days=7))
+        if (item.in_use and item.state != "incomplete")
+        or item.state == "active"
+        or (item.hidden_since and NOW - item.hidden_since < timedelta(days=7))
     ]
     carry_out(scenario, cloud)
     assert set(kept) <= set(cloud.images)
@@ -181,12 +183,14 @@ def test_the_order_in_which_the_cloud_lists_images_does_not_matter(scenario: dic
 
 
 def usable(cloud: World, said: dict) -> set[str]:
-    """Appliances with an active image that may run."""
-    return {
-        item.spec.uuid
-        for item in cloud.images.values()
-        if item.owner == OWNER and item.spec and item.state == "active" and isinstance(image_standing(item.spec, said, NOW), Allowed)
-    }
+    """Appliances with an active image that may run, whichever list it is said to come from."""
+    ours = [item.spec for item in cloud.images.values() if item.owner == OWNER and item.spec and item.state == "active"]
+    found = set()
+    for item in ours:
+        listed = [item.model_copy(update={"list": uuid_of(name)}) for name in ("main", "other")]
+        if any(isinstance(image_standing(one, said, NOW), Allowed) for one in listed):
+            found.add(item.uuid)
+    return found
 
 
 def successors(scenario: dict, said: dict) -> set[str]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from support.trust import GpgHome, SecurityKey, Signer, World, ssh_key, ssh_signer
 from vmkeeper.trust.keys.openpgp import GpgVerifier
-
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

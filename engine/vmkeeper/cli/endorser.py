@@ -102,13 +102,12 @@ def _desk(session: Session, head: str, key: str | None, name: str, list_name: st
 def _rebuilder(session: Session) -> Rebuild:
     from vmkeeper.cli.factory import cache_folder
     from vmkeeper.execute.factory import Factory
+    from vmkeeper.execute.rebuild import rebuild
 
-    def rebuild(release: Release) -> dict[str, str]:
-        factory = Factory(session.repository, session.store, cache_folder(), session.progress())
-        built = factory.make(release.appliance, release.commit, release.recipe, cache_folder() / "rebuilds")
-        return {file.format: file.sha512 for file in built.files}
+    def again(release: Release) -> dict[str, str]:
+        return rebuild(Factory(session.repository, session.store, cache_folder(), session.progress()), release)
 
-    return rebuild
+    return again
 
 
 def _duration(text: str | None) -> Duration | None:

@@ -100,7 +100,7 @@ class Factory:
 
     def ready(self, wanted: Plan) -> None:
         """Raise Problems with everything this machine lacks for a plan."""
-        names = {self._recipe(a.subject, a.commit, a.recipe).builder.name for a in wanted.actions if isinstance(a, Build)}
+        names = {self.recipe(a.subject, a.commit, a.recipe).builder.name for a in wanted.actions if isinstance(a, Build)}
         problems = [problem for name in sorted(names) for problem in BUILDERS[name].lacks()]
         if any(isinstance(action, Test) for action in wanted.actions):
             problems += probe.lacks("bios", "uefi")
@@ -118,7 +118,8 @@ class Factory:
                 return self._record(action)
         raise TypeError(f"{action.id} is not for the factory")
 
-    def _recipe(self, name: str, commit: str, digest: str) -> Recipe:
+    def recipe(self, name: str, commit: str, digest: str) -> Recipe:
+        """The recipe of an appliance at a commit; raises UserError where it is not the one with this digest."""
         recipe: Recipe = self._catalogue(commit).recipe(name)
         if recipe.digest() != digest:
             raise UserError(f"commit {commit[:10]} gives {name} another recipe than the plan says", hint="plan again")
@@ -146,7 +147,7 @@ class Factory:
 
     def make(self, name: str, commit: str, digest: str, work: Path) -> Built:
         """Build a recipe whether it was built before or not."""
-        recipe = self._recipe(name, commit, digest)
+        recipe = self.recipe(name, commit, digest)
         catalogue: Catalogue = self._catalogue(commit)
         return BUILDERS[recipe.builder.name].build(recipe, catalogue.content, self.store, work, self.progress)
 
@@ -201,7 +202,7 @@ class Factory:
         if built is None:
             raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
         catalogue: Catalogue = self._catalogue(action.commit)
-        recipe = self._recipe(action.subject, action.commit, action.recipe)
+        recipe = self.recipe(action.subject, action.commit, action.recipe)
         tests = None
         if action.tests is not None:
             known = self.store.alias("trial", self._trial_key(action.recipe, action.tests))

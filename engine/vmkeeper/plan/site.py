@@ -82,9 +82,8 @@ class _Retire:
     why: str
 
 
-_AT_ONCE: frozenset[Ground] = frozenset(
-    {"withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes", "unsubscribed", "duplicate"}
-)
+_AT_ONCE: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes"})
+"""What must not run a moment longer, whatever comes in its place."""
 _WITHOUT_LIMIT: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "other-bytes", "superseded", "duplicate"})
 """What trust or time demands, and what leaves another usable image of the appliance."""
 
@@ -217,7 +216,7 @@ def _deletions(
     actions: list[DeleteImage] = []
     notes: list[Note] = []
     silent = {found.uuid for found in lists if found.silent(now)}
-    taken_over = {action.spec.key for action in arrive}
+    taken_over = {action.spec.key for action in arrive if isinstance(action, RegisterImage)}
     for image in spare:
         if image.spec is None or image.state == "active" or image.spec.list in silent:
             continue
