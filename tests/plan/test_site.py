@@ -22,6 +22,10 @@ def load(path: Path) -> dict:
     return YAML(typ="safe", pure=True).load(path)
 
 
+READABLE = [path for path in SCENARIOS if all("unusable" not in item for item in load(path)["lists"])]
+"""A list that cannot be read keeps its images."""
+
+
 def plan(scenario: dict, cloud: World, now=NOW) -> SitePlan:
     return plan_site(
         site(scenario.get("site", {})),
@@ -66,13 +70,10 @@ def test_scenario(path: Path, tmp_path: Path) -> None:
     assert plan(scenario, cloud).plan.actions == ()
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", READABLE, ids=lambda path: path.stem)
 def test_after_the_grace_period_only_usable_and_used_images_are_left(path: Path, tmp_path: Path) -> None:
     scenario = load(path)
     cloud = world(scenario.get("observed", []))
-    silent = {item["name"] for item in scenario["lists"] if "unusable" in item}
-    if silent:
-        pytest.skip("a list that cannot be read keeps its images")
     walk(plan(scenario, cloud).plan, performer(MemoryCloud(OWNER, cloud), Downloads(tmp_path), lambda: NOW))
     later = NOW + timedelta(days=8)
     for _ in range(2):
