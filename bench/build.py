@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pygit2
 
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.debian.packages import fetch_packages
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.execute.refresh import refresh
 from vmkeeper.images.store import Store

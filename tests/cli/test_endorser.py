@@ -12,6 +12,7 @@ from support.endorsing import Site, make_site
 from support.trust import APPLIANCE, GpgHome, release
 from vmkeeper.cli import app, endorser
 from vmkeeper.execute.factory import Factory
+from vmkeeper.model.release import Release
 from vmkeeper.repository.tags import list_tags
 
 TAG = f"endorse/{APPLIANCE}/2026.5.1.1/alice/1"

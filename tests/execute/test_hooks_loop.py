@@ -13,7 +13,7 @@ import pytest
 
 from support.forge import MAIN, Forge, outside_git, set_up, vmkeeper
 from vmkeeper.boot import probe
-from vmkeeper.builders import BUILDERS
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.cli.demo_setup import list_signer, new_ssh_key, tailor
 from vmkeeper.documents.dump import dump
 from vmkeeper.documents.kinds import KINDS

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import vmkeeper
-from vmkeeper.builders import BUILDERS
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.images.store import Store
 from vmkeeper.model.recipe import Content, Recipe
 from vmkeeper.progress import Silent

@@ -32,6 +32,7 @@ _CONSOLE_LIMIT = 2 << 20
 _TAIL = 15
 _LAST_WORDS = 10
 """Seconds in which a machine ends whose connection broke because it ends."""
+_STATUS = "cloud-init status --wait --long"
 _MEMORY = Size.parse("1GiB")
 
 _DEAD_ENDS = (
@@ -173,7 +174,9 @@ def _first_boot(machine: Machine, login: ssh.Login, address: tuple[str, int], de
                 hint=hint,
             )
         time.sleep(1)
-    said = login.run(address, "cloud-init status --wait --long", timeout=max(30, deadline - time.monotonic()))
+    said = login.run(address, _STATUS, timeout=max(30, deadline - time.monotonic()))
+    while said.status == ssh.CONNECTION_LOST and time.monotonic() < deadline and not machine.wait(1):  # sshd may be restarted during a first boot
+        said = login.run(address, _STATUS, timeout=max(30, deadline - time.monotonic()))
     if said.status == ssh.TIMED_OUT:
         why = "cloud-init was not done in time"
     else:

@@ -1,11 +1,1 @@
-"""Builders: from recipes to image files. Each kind of builder is one entry of the registry."""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-
-from vmkeeper.builders.debian.builder import DebianBuilder
-from vmkeeper.builders.interface import Builder
-
-BUILDERS: Mapping[str, Builder] = {"debian": DebianBuilder()}
-"""All builders by the name that `builder.name` gives."""
+"""Builders: from recipes to image files."""

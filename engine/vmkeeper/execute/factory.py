@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from vmkeeper.boot import probe
 from vmkeeper.boot.report import TrialResult
 from vmkeeper.boot.trial import Trial, run_trial
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.interface import Built
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.builders.workspace import locked
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.index import Index

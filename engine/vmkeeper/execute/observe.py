@@ -15,8 +15,9 @@ from vmkeeper.clouds import connect as connect_cloud
 from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.listing import LIMIT, list_url, read_url, verified_list
+from vmkeeper.execute.listing import LIMIT, list_url, verified_list
 from vmkeeper.execute.verification import PREFIXES, judge
+from vmkeeper.images.web import read_url
 from vmkeeper.lists.hepix import HepixList
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of

@@ -12,8 +12,9 @@ from cryptography.x509 import Certificate
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import UserError
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.listing import LIMIT, list_url, read_url
+from vmkeeper.execute.listing import LIMIT, list_url
 from vmkeeper.execute.observe import mainline_head
+from vmkeeper.images.web import read_url
 from vmkeeper.lists import smime
 from vmkeeper.lists.names import DistinguishedName
 from vmkeeper.model.endorser import EndorserList

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.debian.lock import PackageChanges
 from vmkeeper.builders.debian.lock import changes as package_changes
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.locking import lock_request
 from vmkeeper.documents.dump import dump

@@ -19,10 +19,10 @@ import pytest
 
 from support.builds import as_ordinary_user, command, environment, ordinary_user
 from support.recipes import BOOKWORM, Files, layer, recipe
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.debian import sandbox
 from vmkeeper.builders.debian.packages import fetch_packages
 from vmkeeper.builders.interface import LockRequest
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.errors import UserError
 from vmkeeper.images.store import Store
 from vmkeeper.model.recipe import FileStep, Layer, Recipe, ScriptStep, layer_keys

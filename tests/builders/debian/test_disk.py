@@ -14,12 +14,12 @@ from xml.etree import ElementTree
 import pytest
 
 from support.recipes import DATE, Files, layer, recipe
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.debian.disk import BIOS_START, EFI_SECTORS, EFI_START, ROOT_START, SECTOR, make_disk, sha512_sparse
 from vmkeeper.builders.debian.finish import identifier
 from vmkeeper.builders.debian.formats import convert
 from vmkeeper.builders.debian.tools import Tools, unpack_tools
 from vmkeeper.builders.interface import LockRequest
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.errors import UserError
 from vmkeeper.images.files import hash_file
 from vmkeeper.images.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.recipes import Files, layer, recipe
-from vmkeeper.builders import BUILDERS
 from vmkeeper.builders.debian import builder, sandbox
+from vmkeeper.builders.registry import BUILDERS
 from vmkeeper.errors import EnvironmentLacks
 from vmkeeper.images.store import Store
 from vmkeeper.progress import Silent
