@@ -12,8 +12,19 @@ from platformdirs import user_cache_dir
 from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session, StoreOption
 from vmkeeper.errors import UserError
 
-Workers = Annotated[int, typer.Option("--workers", min=1, help="How many builds and tests run at once.")]
-DEFAULT_WORKERS = max(1, min(4, os.cpu_count() or 1))
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="How many builds and tests run at once. Default: by processors and memory.", show_default=False)
+]
+_MEMORY_OF_A_TEST = 2 << 30
+"""Bytes: a boot test runs up to two machines of 0.7 GiB."""
+
+
+def default_workers() -> int:
+    """One more than there are processors, since a boot test mostly uses one, as far as the memory goes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min((os.cpu_count() or 1) + 1, memory // _MEMORY_OF_A_TEST, 8))
+
+
 Name = Annotated[str, typer.Argument(help="An appliance.")]
 
 
@@ -70,7 +81,7 @@ def apply(
     reviewed: Annotated[
         str | None, typer.Option("--plan", help="Apply only if the plan has this digest (its beginning is enough).", show_default=False)
     ] = None,
-    workers: Workers = DEFAULT_WORKERS,
+    workers: Workers = None,
     output: OutputOption = Output.text,
 ) -> int:
     """Build, test and record everything that changed since the last complete apply."""
@@ -80,7 +91,7 @@ def apply(
 
     session = Session(directory, store)
     factory = Factory(session.repository, session.store, cache_folder(), session.progress())
-    plan, outcomes = apply_plan(session.repository, factory, reviewed=reviewed, workers=workers)
+    plan, outcomes = apply_plan(session.repository, factory, reviewed=reviewed, workers=workers or default_workers())
     if output is Output.json:
         session.json(
             {"plan": as_json(plan), "outcomes": [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in outcomes]}
@@ -90,13 +101,18 @@ def apply(
     return session.report(outcomes)
 
 
-def build(name: Name, directory: Directory = HERE, store: StoreOption = None, workers: Workers = DEFAULT_WORKERS) -> int:
+def build(name: Name, directory: Directory = HERE, store: StoreOption = None, workers: Workers = None) -> int:
     """Build and test one appliance of the checked-out commit, with what it stands on; records no release."""
     from vmkeeper.execute.factory import Factory, build_one
 
     session = Session(directory, store)
     return session.report(
-        build_one(session.repository, Factory(session.repository, session.store, cache_folder(), session.progress()), name, workers=workers)
+        build_one(
+            session.repository,
+            Factory(session.repository, session.store, cache_folder(), session.progress()),
+            name,
+            workers=workers or default_workers(),
+        )
     )
 
 
