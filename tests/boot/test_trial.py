@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from support import tinyvm
+from support.images import base_image
 from vmkeeper.boot import probe
 from vmkeeper.boot.machine import machines
 from vmkeeper.boot.trial import INIT_SPEAKS, Trial, run_trial, sweep
@@ -173,7 +173,6 @@ def test_a_trial_that_fails_on_the_way_ends_the_other_machine_too(tmp_path: Path
     assert list((tmp_path / "work").iterdir()) == []
 
 
-IMAGE = os.environ.get("VMKEEPER_TEST_IMAGE", "")
 PASSES = b'#!/bin/sh\nset -e\n[ "$VMKEEPER_APPLIANCE" = real ]\n[ "$(id -un)" = "$VMKEEPER_USER" ]\necho "as $(id -un)"\nsudo -n true\n'
 REACHES_NOTHING = b"""#!/usr/bin/env python3
 import socket
@@ -196,13 +195,14 @@ TESTS = (
 
 
 @pytest.mark.machine
-@pytest.mark.skipif(not IMAGE, reason="set VMKEEPER_TEST_IMAGE to a qcow2 image with cloud-init and the default user debian")
+@pytest.mark.network
 @needs_qemu
-def test_a_real_system_is_booted_under_both_firmwares_and_tested(tmp_path: Path) -> None:
+def test_a_real_system_is_booted_under_both_firmwares_and_tested(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    image, _ = base_image(tmp_path_factory)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1]).encode()
         tests = tuple((name, data.replace(b"PORT", port)) for name, data in TESTS)
-        wanted = Trial("real", Path(IMAGE), "qcow2", "debian", tests, firmware=("bios", "uefi"), boot_timeout=600, test_timeout=15)
+        wanted = Trial("real", image, "qcow2", "debian", tests, firmware=("bios", "uefi"), boot_timeout=600, test_timeout=15)
         result = run_trial(wanted, TCG, tmp_path / "work")
     by_name = {check.name: check for check in result.checks}
     assert {name for name, check in by_name.items() if check.passed} >= {"boot-bios", "boot-uefi", "cloud-init", "real/10-passes", "real/30-python"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -12,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.forge import MAIN, Forge, outside_git, set_up, vmkeeper
-from vmkeeper.boot import probe
-from vmkeeper.builders.registry import BUILDERS
+from support.images import lacks, shared_folder
 from vmkeeper.cli.demo_setup import list_signer, new_ssh_key, tailor
 from vmkeeper.documents.dump import dump
 from vmkeeper.documents.kinds import KINDS
@@ -32,12 +30,11 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
-    lacks = [str(problem) for problem in (*BUILDERS["debian"].lacks(), *probe.lacks("bios", "uefi"))]
-    if lacks:
-        pytest.skip("; ".join(lacks))
-    monkeypatch.setenv("VMKEEPER_STORE", os.environ.get("VMKEEPER_TEST_STORE") or str(tmp_path / "store"))
-    monkeypatch.setenv("VMKEEPER_CACHE", os.environ.get("VMKEEPER_TEST_CACHE") or str(tmp_path / "cache"))
+def forge(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    if missing := lacks():
+        pytest.skip("; ".join(missing))
+    monkeypatch.setenv("VMKEEPER_STORE", str(shared_folder(tmp_path_factory, "store")))
+    monkeypatch.setenv("VMKEEPER_CACHE", str(shared_folder(tmp_path_factory, "cache")))
     folder = tmp_path / "forge.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch", "main", str(folder)], env=outside_git(), check=True)
     made = set_up(folder, tmp_path / "clone")
