@@ -29,8 +29,8 @@ FLOORS = (
 GROUND = {"values", "errors", "run", "progress"}
 PURE = ("plan", "trust", "documents", "catalogue", "contexts", "model", "lists")
 """Floors that touch nothing: neither programs nor sockets nor the clock."""
-MAY_ASK = {"vmkeeper.trust.keys.openpgp", "vmkeeper.trust.keys.ssh", "vmkeeper.lists.smime", "vmkeeper.lists.cms", "vmkeeper.trust.memory"}
-"""Modules of pure floors that ask gpg, ssh-keygen or openssl, or keep the trust memory's file: nobody else can."""
+MAY_ASK = {"vmkeeper.trust.keys.openpgp", "vmkeeper.trust.keys.ssh", "vmkeeper.lists.smime", "vmkeeper.lists.cms"}
+"""Modules of pure floors that ask gpg, ssh-keygen or openssl: nobody else can."""
 EFFECTS = {"subprocess", "socket", "httpx", "requests", "vmkeeper.run", "time"}
 MODULES = sorted(ENGINE.rglob("*.py"))
 LIMIT = 350

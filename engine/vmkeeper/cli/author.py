@@ -32,14 +32,9 @@ def check(
 ) -> int:
     """Validate every document of a commit and say all that is wrong at once."""
     from vmkeeper.catalogue.check import check as check_all
-    from vmkeeper.execute.planning import open_index
 
     session = Session(directory)
-    from vmkeeper.catalogue.catalogue import Catalogue
-
-    repository = session.repository
-    snapshot = repository.worktree() if worktree else repository.at(repository.resolve(revision))
-    catalogue = Catalogue(repository, snapshot, open_index(repository))
+    catalogue = session.catalogue(revision, worktree=worktree)
     problems = check_all(catalogue)
     if output is Output.json:
         session.json(
@@ -64,14 +59,10 @@ def show(
     output: OutputOption = Output.text,
 ) -> int:
     """Print an appliance with all that it inherits, and where each value came from."""
-    from vmkeeper.catalogue.catalogue import Catalogue
     from vmkeeper.catalogue.show import as_text, shown
-    from vmkeeper.execute.planning import open_index
 
     session = Session(directory)
-    repository = session.repository
-    snapshot = repository.worktree() if worktree else repository.at(repository.resolve(revision))
-    result = shown(Catalogue(repository, snapshot, open_index(repository)), name)
+    result = shown(session.catalogue(revision, worktree=worktree), name)
     if output is Output.json:
         session.json(result)
     else:

@@ -44,8 +44,6 @@ def refresh(
     ] = False,
 ) -> int:
     """Resolve packages against the archives as they are now; writes packages.lock files and says which packages changed."""
-    from vmkeeper.catalogue.catalogue import Catalogue
-    from vmkeeper.execute.planning import open_index
     from vmkeeper.execute.refresh import describe
     from vmkeeper.execute.refresh import refresh as refresh_locks
     from vmkeeper.images.files import write_file
@@ -56,8 +54,7 @@ def refresh(
     bare = repository.git.is_bare
     if bare and not commit:
         raise UserError("a bare repository has no work tree to write locks into", hint="give --commit")
-    snapshot = repository.at(repository.head()) if commit else repository.worktree()
-    catalogue = Catalogue(repository, snapshot, open_index(repository))
+    catalogue = session.catalogue(worktree=not commit)
     found = refresh_locks(catalogue, names or (), session.store, cache_folder(), session.progress())
     lines = [line for refreshed in found for line in describe(refreshed)]
     changed = {refreshed.path: refreshed.data for refreshed in found if refreshed.data is not None}

@@ -40,8 +40,6 @@ def publish(
     output: OutputOption = Output.text,
 ) -> int:
     """Write endorsed images and their signed lists into a folder that any web server can serve."""
-    from vmkeeper.catalogue.catalogue import Catalogue
-    from vmkeeper.execute.planning import open_index
     from vmkeeper.execute.publication import carry_out, desired, list_signer, observe, observe_index
     from vmkeeper.execute.walk import failures
     from vmkeeper.lists.smime import load_signer
@@ -54,7 +52,7 @@ def publish(
     root = _setting(session, to, "public", "--to").absolute()
     signer = load_signer(_setting(session, certificate, "certificate", "--certificate"), _setting(session, key, "key", "--key"))
     head = repository.resolve(revision)
-    catalogue = Catalogue(repository, repository.at(head), open_index(repository))
+    catalogue = session.catalogue(head)
     lists = desired(catalogue, head, tuple(names or ()), now)
     published = observe(root, [one.name for one in lists], signer, now)
     made = plan_publication(lists, published, observe_index(root), list_signer(signer), now, head=head)

@@ -25,6 +25,7 @@ from vmkeeper.execute.walk import Blocked, Done, Failed, Outcome
 from vmkeeper.values import Size, visible
 
 if TYPE_CHECKING:
+    from vmkeeper.catalogue.catalogue import Catalogue
     from vmkeeper.images.store import Store
     from vmkeeper.repository.tree import Repository
 
@@ -78,6 +79,15 @@ class Session:
 
         configured = self.store_url or os.environ.get("VMKEEPER_STORE") or self.repository.config("vmkeeper.store")
         return Store(configured or str(Path(user_data_dir("vmkeeper")) / "store"))
+
+    def catalogue(self, revision: str = "HEAD", *, worktree: bool = False) -> Catalogue:
+        """All documents of a commit, or of the files as they lie in the work tree."""
+        from vmkeeper.catalogue.catalogue import Catalogue
+        from vmkeeper.execute.planning import open_index
+
+        repository = self.repository
+        snapshot = repository.worktree() if worktree else repository.at(repository.resolve(revision))
+        return Catalogue(repository, snapshot, open_index(repository))
 
     @property
     def now(self) -> datetime:

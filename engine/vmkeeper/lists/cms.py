@@ -10,6 +10,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from email import policy
+from email.errors import MultipartInvariantViolationDefect
 from email.parser import BytesHeaderParser
 
 from vmkeeper.errors import Refused
@@ -86,7 +87,9 @@ def _boundary(headers: bytes) -> bytes:
     parsed = BytesHeaderParser(policy=policy.compat32).parsebytes(headers + b"\n\n")
     types = parsed.get_all("Content-Type") or []
     boundary = parsed.get_param("boundary")
-    if parsed.defects or len(types) != 1 or parsed.get_content_type() != "multipart/signed" or parsed.get_param("protocol") not in _SIGNATURE_TYPES:
+    # Reading headers alone, Python before 3.11.4 calls every multipart message one without parts.
+    defects = [defect for defect in parsed.defects if not isinstance(defect, MultipartInvariantViolationDefect)]
+    if defects or len(types) != 1 or parsed.get_content_type() != "multipart/signed" or parsed.get_param("protocol") not in _SIGNATURE_TYPES:
         raise _not_right("its header is not that of multipart/signed")
     if not isinstance(boundary, str) or not re.fullmatch(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]", boundary):
         raise _not_right("it has no boundary")
