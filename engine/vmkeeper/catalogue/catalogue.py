@@ -30,6 +30,7 @@ from vmkeeper.model.lock import PackagesLock
 from vmkeeper.model.recipe import Content, Layer, Recipe
 from vmkeeper.model.release import Release
 from vmkeeper.model.site import Site
+from vmkeeper.progress import Progress
 from vmkeeper.repository.tree import Repository, Snapshot
 from vmkeeper.values import sha256_hex
 
@@ -52,7 +53,8 @@ class TestScript:
 class Catalogue:
     """The documents of one snapshot."""
 
-    def __init__(self, repository: Repository, snapshot: Snapshot, index: Index | None = None) -> None:
+    def __init__(self, repository: Repository, snapshot: Snapshot, index: Index | None = None, progress: Progress | None = None) -> None:
+        self.progress = progress
         self.repository = repository
         self.snapshot = snapshot
         self.index = index or Index()
@@ -252,7 +254,7 @@ class Catalogue:
     @cached_property
     def graph(self) -> Index:
         """The index, following this snapshot: who inherits from whom."""
-        self.index.follow(self.repository, self.snapshot, self._node)
+        self.index.follow(self.repository, self.snapshot, self._node, self.progress)
         return self.index
 
     def _node(self, name: str) -> Node | None:

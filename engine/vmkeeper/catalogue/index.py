@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from vmkeeper.progress import Progress
 from vmkeeper.repository.changes import changes
 from vmkeeper.repository.tree import Repository, Snapshot
 
@@ -50,7 +51,7 @@ class Index:
             self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path or ":memory:", timeout=30, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self._path or ":memory:", timeout=600, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
         db.executescript(_TABLES)
@@ -84,7 +85,7 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO digest VALUES (?, ?)", (blob, digest))
         return digest
 
-    def follow(self, repository: Repository, snapshot: Snapshot, node: Callable[[str], Node | None]) -> None:
+    def follow(self, repository: Repository, snapshot: Snapshot, node: Callable[[str], Node | None], progress: Progress | None = None) -> None:
         """Make the graph that of a snapshot. `node` reads one appliance by name (None: it is not there)."""
         tree = snapshot.tree
         known = self._meta("tree")
@@ -101,7 +102,9 @@ class Index:
             else:
                 self._db.execute("DELETE FROM node")
                 names = {entry.name for entry in snapshot.entries("appliances") if entry.folder}
-            for name in names:
+            for done, name in enumerate(names):
+                if progress is not None:
+                    progress.amount("index", done, len(names), "appliances read")
                 found = node(name)
                 if found is None:
                     self._db.execute("DELETE FROM node WHERE name = ?", (name,))

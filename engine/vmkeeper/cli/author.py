@@ -83,7 +83,7 @@ def plan(
     from vmkeeper.plan.render import as_json, as_markdown, as_text
 
     session = Session(directory)
-    made = planned(session.repository, base, None if worktree else head)
+    made = planned(session.repository, base, None if worktree else head, session.progress())
     if output is Output.json:
         session.json(as_json(made))
     elif output is Output.markdown:

@@ -125,7 +125,7 @@ class Session:
 
 
 class LiveProgress:
-    """Plain lines with the time since the start; amounts are rewritten in place on a terminal."""
+    """Plain lines with the time since the start; amounts every few seconds only."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console

@@ -109,7 +109,9 @@ def reconcile(
         return _status(done)
     session.report(done.outcomes)
     _say_notes(session, done.made)
-    if not done.outcomes and not done.made.refusal:
+    if not done.outcomes and _status(done):
+        session.say("Nothing was done; what stands in the way is said above.")
+    elif not done.outcomes:
         active = sum(image.owner == done.view.cloud.owner and image.state == "active" for image in done.view.images)
         session.say(f"Nothing to do: the site has {active} usable image{'' if active == 1 else 's'}, as it should.")
     return _status(done)

@@ -47,7 +47,7 @@ def apply(repository: Repository, factory: Factory, *, reviewed: str | None = No
     """
     with locked(repository.private / "apply.lock", waiting=lambda: factory.progress.step("apply", "waiting for another apply of this repository")):
         commit = repository.head()
-        whole = planned(repository, None, commit)
+        whole = planned(repository, None, commit, factory.progress)
         if reviewed is not None and not whole.digest().startswith(reviewed):
             raise UserError(f"the plan is now {whole.digest()[:16]}, not the reviewed {reviewed[:16]}", hint="look at it again: vmkeeper plan")
         outcomes = carry_out(whole, factory, workers)

@@ -10,6 +10,7 @@ from vmkeeper.errors import Problems
 from vmkeeper.plan.actions import Cause
 from vmkeeper.plan.factory import Head, plan
 from vmkeeper.plan.plan import Plan
+from vmkeeper.progress import Progress
 from vmkeeper.repository.changes import changes, commit_time, height, last_change, source_commit
 from vmkeeper.repository.tree import Repository
 
@@ -25,13 +26,13 @@ def head_of(repository: Repository, commit: str) -> Head:
     return Head(source, commit_time(repository, source), height(repository, source), height(repository, commit))
 
 
-def planned(repository: Repository, base: str | None, head: str | None) -> Plan:
+def planned(repository: Repository, base: str | None, head: str | None, progress: Progress | None = None) -> Plan:
     """The plan from `base` (None: what was last applied) to `head` (None: the work tree). Raises Problems."""
     index = open_index(repository)
     commit = repository.resolve(head) if head is not None else ""
     start = repository.resolve(base) if base is not None else repository.applied()
     before = Catalogue(repository, repository.at(start) if start else repository.empty(), index)
-    after = Catalogue(repository, repository.at(commit) if commit else repository.worktree(), index)
+    after = Catalogue(repository, repository.at(commit) if commit else repository.worktree(), index, progress)
     at = head_of(repository, commit or repository.head())
 
     @cache
