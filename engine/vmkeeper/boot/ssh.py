@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import socket
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from vmkeeper.images.files import write_file
-from vmkeeper.run import Limits, ProgramFailed, program, run
+from vmkeeper.run import Limits, ProgramFailed, detach, program, run
 
 OUTPUT_LIMIT = 4 << 20
 """Bytes kept of what a command says; the connection is cut at more."""
 TIMED_OUT = 124
 CONNECTION_LOST = 255
+_LONGEST_SOCKET = 85
+"""Characters of a path: a socket's may have 107, and ssh makes a longer one first."""
+_OPENING = 20
+"""Seconds that the shared connection gets to open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,12 @@ class Login:
         key = Ed25519PrivateKey.generate()
         self.user = user
         self._folder = folder
+        self._shared = folder / "shared"
         write_file(folder / "key", key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), mode=0o600)
         self.public_key = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + " vmkeeper"
 
-    def command(self, address: tuple[str, int], line: str) -> list[str]:
-        """The client's command line that runs a shell line in the guest."""
+    def command(self, address: tuple[str, int], *line: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """The client's command line that runs a shell line in the guest. flags: further ones for the client."""
         options = {
             "BatchMode": "yes",
             "IdentitiesOnly": "yes",
@@ -65,9 +71,25 @@ class Login:
             "ServerAliveCountMax": "8",
             "LogLevel": "ERROR",
         }
+        if self._shared.exists():
+            options |= {"ControlPath": str(self._shared), "ControlMaster": "no"}
         words = [program("ssh", package="openssh-client"), "-F", "none", "-T", "-p", str(address[1])]
         words += [word for name, value in options.items() for word in ("-o", f"{name}={shlex.quote(value) if ' ' in value else value}")]
-        return [*words, f"{self.user}@{address[0]}", line]
+        return [*words, *flags, f"{self.user}@{address[0]}", *line]
+
+    def keep_open(self, address: tuple[str, int]) -> None:
+        """Log in once more and let further commands share that connection, which spares a slow guest most of a login's work.
+
+        The connection ends with the machine. Where it breaks before, each command logs in by itself again.
+        """
+        if len(str(self._shared)) > _LONGEST_SOCKET or self._shared.exists():
+            return
+        with (self._folder / "shared.log").open("wb") as log:
+            detach(self.command(address, flags=("-M", "-N", "-o", f"ControlPath={self._shared}")), log=log, cwd=self._folder)
+        for _ in range(_OPENING * 5):
+            if self._shared.exists():
+                return
+            time.sleep(0.2)
 
     def run(self, address: tuple[str, int], line: str, *, stdin: bytes = b"", timeout: float = 60) -> Said:
         """Run a shell line in the guest. Never raises for what the guest does."""

@@ -150,6 +150,7 @@ def _boot_and_test(machine: Machine, firmware: Firmware, login: ssh.Login, accel
     checks = [boot, first]
     if not first.passed and first.name == "login":
         return checks
+    login.keep_open(address)
     for number, (name, data) in enumerate(trial.tests, 1):
         progress.step(trial.appliance, f"test {number} of {len(trial.tests)}: {name}")
         checks.append(_test(machine, login, address, name, data, firmware, trial))
