@@ -3,7 +3,7 @@
 .PHONY: demo test setup docs lock clean
 
 demo: setup
-	@.venv/bin/vmkeeper demo $(if $(KEEP),--keep)
+	@.venv/bin/vmkeeper demo $(if $(KEEP),--keep) $(if $(ALL),--all)
 
 test:
 	@.ci/system test

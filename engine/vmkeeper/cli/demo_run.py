@@ -89,7 +89,7 @@ class Demo:
         return time.monotonic() - self._began
 
 
-def run_demo(session: Session, folder: Path, *, keep: bool) -> None:
+def run_demo(session: Session, folder: Path, *, keep: bool, everything: bool) -> None:
     """Run the whole loop below `folder`, which must not be there yet; whatever happens, no process is left behind."""
     folder = folder.absolute()
     if folder.exists():
@@ -99,7 +99,7 @@ def run_demo(session: Session, folder: Path, *, keep: bool) -> None:
     console.print(f"[bold]vmkeeper demo[/bold]: everything is made below {escape(str(folder))}. Nothing else on this machine is changed.")
     demo = Demo(folder, console)
     try:
-        _loop(demo, session, commit)
+        _loop(demo, session, commit, everything=everything)
     finally:
         _clean_up(demo, keep=keep)
     console.print(f"\n[bold green]The loop is closed.[/bold green] From a commit to a running, endorsed, approved image in {demo.seconds:.0f} s.")
@@ -109,7 +109,7 @@ def run_demo(session: Session, folder: Path, *, keep: bool) -> None:
         console.print("   The folder was removed. To keep it and boot the images by hand: make demo KEEP=1")
 
 
-def _loop(demo: Demo, session: Session, commit: str) -> None:
+def _loop(demo: Demo, session: Session, commit: str, *, everything: bool) -> None:
     with demo.step("Clone the repository, so that yours stays as it is, and make keys for three people"):
         demo.folder.mkdir(parents=True)
         demo.public.mkdir()
@@ -121,15 +121,34 @@ def _loop(demo: Demo, session: Session, commit: str) -> None:
         demo.say(f"{ENDORSER} endorses images with an SSH key, the publisher signs image lists with a certificate, you log in with a key.")
     with serve(demo.public) as url:
         with demo.step("Say in git who endorses and where images are published"):
-            documents = tailor(demo.repository, key, url)
+            left_out = () if everything else _leave_out(demo)
+            documents = tailor(demo.repository, key, url, without=left_out)
             demo.git("config", "user.name", "vmkeeper demo")
             demo.git("config", "user.email", "demo@localhost")
             demo.git("config", "gpg.format", "ssh")
             demo.git("config", "user.signingKey", str(demo.keys / "endorser"))
             demo.git("commit", "--quiet", "--all", "--message", "demo: its own endorser and address")
             demo.say(f"Committed {', '.join(documents)}.")
+            if left_out:
+                demo.say(f"Left out to keep it short: {', '.join(left_out)}. With everything: make demo ALL=1")
         _produce(demo)
         _run_at_site(demo)
+
+
+def _leave_out(demo: Demo) -> tuple[str, ...]:
+    """Take the appliances that no cluster here stands on out of the clone; returns their names."""
+    from vmkeeper.catalogue.catalogue import Catalogue
+    from vmkeeper.repository.tree import Repository
+
+    repository = Repository.open(demo.repository)
+    catalogue = Catalogue.at(repository, repository.head())
+    wanted = {service.appliance.name for cluster in _clusters(demo).values() for service in cluster.services.values()}
+    kept = {member for name in wanted for member in catalogue.chain(name)}
+    kept |= {tools for name in kept if (tools := catalogue.resolved(name).appliance.builder.tools)}
+    gone = tuple(name for name in catalogue.names("appliances") if name not in kept)
+    for name in gone:
+        demo.git("rm", "-r", "--quiet", f"appliances/{name}")
+    return gone
 
 
 def _produce(demo: Demo) -> None:

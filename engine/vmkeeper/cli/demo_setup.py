@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -81,8 +81,11 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **off)
 
 
-def tailor(repository: Path, key: str, url: str) -> tuple[str, ...]:
-    """Let the image list be endorsed by the demo's endorser and published at its address; returns the paths it wrote."""
+def tailor(repository: Path, key: str, url: str, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Let the image list be endorsed by the demo's endorser and published at its address; returns the paths it wrote.
+
+    without: appliances that the list shall not name.
+    """
     listed = load(KINDS["imagelist"], (repository / f"imagelists/{LIST}.yaml").read_bytes(), f"imagelists/{LIST}.yaml")
     assert isinstance(listed, ImageList)
     path = f"endorsers/{listed.endorsed_by}.yaml"
@@ -90,7 +93,8 @@ def tailor(repository: Path, key: str, url: str) -> tuple[str, ...]:
     assert isinstance(endorsers, EndorserList)
     person = Endorser(name=ENDORSER, full_name="Demo Endorser", email="demo@example.org", keys=(SSHKey(type="ssh", key=key),))
     write_file(repository / path, dump(endorsers.model_copy(update={"endorsers": (person,), "quorum": 1})))
-    write_file(repository / f"imagelists/{LIST}.yaml", dump(listed.model_copy(update={"url": url})))
+    kept = tuple(entry for entry in listed.appliances if entry.appliance not in without)
+    write_file(repository / f"imagelists/{LIST}.yaml", dump(listed.model_copy(update={"url": url, "appliances": kept})))
     return path, f"imagelists/{LIST}.yaml"
 
 
