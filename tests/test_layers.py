@@ -29,8 +29,8 @@ FLOORS = (
 GROUND = {"values", "errors", "run", "progress"}
 PURE = ("plan", "trust", "documents", "catalogue", "contexts", "model", "lists")
 """Floors that touch nothing: neither programs nor sockets nor the clock."""
-MAY_ASK = {"vmkeeper.trust.keys.openpgp", "vmkeeper.trust.keys.ssh", "vmkeeper.lists.smime", "vmkeeper.lists.cms"}
-"""Modules of pure floors that ask gpg, ssh-keygen or openssl: nobody else can."""
+MAY_ASK = {"vmkeeper.trust.keys.openpgp", "vmkeeper.trust.keys.ssh", "vmkeeper.trust.keys.x509", "vmkeeper.contexts.sandbox"}
+"""Modules of pure floors that ask gpg, ssh-keygen, openssl or a child with limits: nobody else can."""
 EFFECTS = {"subprocess", "socket", "httpx", "requests", "vmkeeper.run", "time"}
 MODULES = sorted(ENGINE.rglob("*.py"))
 LIMIT = 350

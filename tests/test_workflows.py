@@ -156,7 +156,7 @@ def test_every_command_exists_with_its_options(name: str, words: list[str]) -> N
 
 
 def test_its_own_records_start_no_apply() -> None:
-    assert WORKFLOWS["merge.yml"]["on"]["push"]["paths-ignore"] == ["appliances/*/release.yaml"]
+    assert WORKFLOWS["merge.yml"]["on"]["push"]["paths-ignore"] == ["appliances/*/release.yaml", "appliances/*/provenance.json"]
     assert WORKFLOWS["merge.yml"]["concurrency"] == {"group": "apply", "cancel-in-progress": False}
 
 

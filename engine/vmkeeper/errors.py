@@ -9,7 +9,7 @@ not a `VmkeeperError` is a bug (exit code 3).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -28,11 +28,12 @@ class Place:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Problem:
-    """One thing wrong in one place: `what` is a sentence, `hint` the way out."""
+    """One thing wrong in one place: `what` is a sentence, `hint` the way out; `rule` (`R21`) where a trust rule refuses it."""
 
     place: Place
     what: str
     hint: str = ""
+    rule: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.what}" if str(self.place) else self.what

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.endorserlists import ALICE, ARMOURED
 from support.repo import Repo, base, child, locked, tools
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.check import check
@@ -32,7 +33,7 @@ endorsers:
     full_name: Alice Example
     email: alice@example.org
     keys:
-      - {type: openpgp, fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567, file: keys/alice.asc}
+      - {type: openpgp, fingerprint: D6A445C0626F104130C83A5C308784701F8D9507, file: keys/alice.asc}
 """
 SITE = """
 title: Laptop
@@ -52,7 +53,7 @@ SOUND: dict[str, str] = {
     **child("web", "base"),
     "imagelists/science.yaml": LIST,
     "endorsers/science.yaml": ENDORSERS,
-    "endorsers/keys/alice.asc": "key",
+    "endorsers/keys/alice.asc": ARMOURED[ALICE],
     "sites/laptop.yaml": SITE,
     "clusters/one.yaml": CLUSTER,
     "clusters/contexts/plain.yaml": "title: Plain\n",

@@ -14,7 +14,7 @@ from support.trust import APPLIANCE, GpgHome, rules
 from vmkeeper.execute.endorsement import candidate
 from vmkeeper.execute.verification import judge
 from vmkeeper.repository.tags import create_tag, raw_tags, root_commit
-from vmkeeper.trust.pins import PinnedEndorsers
+from vmkeeper.trust.pins import TrustedEndorsers
 from vmkeeper.trust.verify import Accepted
 
 
@@ -35,7 +35,7 @@ def endorse(site: Site) -> str:
 
 
 def refusals(
-    site: Site, *, pinned: PinnedEndorsers | None = None, root: str = "", now: datetime | None = None, head: str = "main"
+    site: Site, *, pinned: TrustedEndorsers | None = None, root: str = "", now: datetime | None = None, head: str = "main"
 ) -> dict[str, set[str]]:
     repository, commit = site.repository, site.git("rev-parse", head)
     people = pinned or site.person()[1].pinned

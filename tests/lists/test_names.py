@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.certificates import CA_NAME, PUBLISHER, issue, name
-from vmkeeper.lists.names import DistinguishedName
+from vmkeeper.trust.keys.names import DistinguishedName
 
 
 def of(*parts):

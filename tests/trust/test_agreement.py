@@ -14,7 +14,7 @@ from support.trust import BORN, ISSUED, NOW, GpgHome, Signer, World, person, pin
 from vmkeeper.repository.tags import create_tag, raw_tags
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust import tagobject
-from vmkeeper.trust.keys.interface import PinnedOpenPGPKey, PinnedSSHKey
+from vmkeeper.trust.keys.interface import HeldOpenPGPKey, SSHKey
 from vmkeeper.trust.keys.openpgp import GpgVerifier
 from vmkeeper.trust.verify import verify
 
@@ -42,7 +42,7 @@ class Git:
         return made
 
     def trust(self, signer: Signer) -> None:
-        if isinstance(signer.key, PinnedSSHKey):
+        if isinstance(signer.key, SSHKey):
             allowed = self.folder / "allowed"
             allowed.write_text(f'alice namespaces="git" {signer.key.key}\n')
             self("config", "gpg.ssh.allowedSignersFile", str(allowed))
@@ -225,7 +225,7 @@ def test_disagreement_r32_git_reads_a_replaced_object(case: Case) -> None:
 
 
 def test_a_pinned_key_is_what_git_knows(case: Case) -> None:
-    assert isinstance(case.signer.key, PinnedSSHKey | PinnedOpenPGPKey)
+    assert isinstance(case.signer.key, SSHKey | HeldOpenPGPKey)
     case.git("tag", "light")
     assert not case.git.good("light")
     assert case.ours("light") == {"R6"}

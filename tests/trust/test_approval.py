@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support.trust import APPLIANCE, ISSUED, NOW, SecurityKey, Signer, World, person, pinned, release
 from vmkeeper.model.site import Approval, Block
 from vmkeeper.trust.approval import Decision, by_appliance, decide
-from vmkeeper.trust.keys.interface import PinnedOpenPGPKey, SignedBy
-from vmkeeper.trust.pins import PinnedEndorsers
+from vmkeeper.trust.keys.interface import HeldOpenPGPKey, SignedBy
+from vmkeeper.trust.pins import TrustedEndorsers
 from vmkeeper.trust.verify import verify
 from vmkeeper.values import Version
 
@@ -25,7 +25,7 @@ ALL = (Approval(appliance="*"),)
 class NoOpenPGP:
     """Only SSH keys are used here."""
 
-    def verify(self, key: PinnedOpenPGPKey, signed: bytes, signature: str, now: Any) -> SignedBy:
+    def verify(self, key: HeldOpenPGPKey, signed: bytes, signature: str, now: Any) -> SignedBy:
         raise AssertionError("not asked")
 
 
@@ -41,7 +41,7 @@ def bob() -> Signer:
 
 def decisions(
     world: World,
-    people: PinnedEndorsers,
+    people: TrustedEndorsers,
     approve: Iterable[Approval] = ALL,
     block: Iterable[Block] = (),
     releases: Iterable[tuple[str, Version]] = (),

@@ -14,7 +14,7 @@ from vmkeeper.documents.kinds import Kind
 from vmkeeper.documents.load import load
 from vmkeeper.errors import UserError
 from vmkeeper.model.endorser import EndorserList
-from vmkeeper.trust.keys.interface import PinnedOpenPGPKey, PinnedSSHKey
+from vmkeeper.trust.keys.interface import HeldOpenPGPKey, SSHKey
 from vmkeeper.trust.pins import FetchPolicy, PinnedImageList, Pins, fingerprints, matches, pin_list, pins_from, to_yaml
 from vmkeeper.values import Duration
 
@@ -29,8 +29,8 @@ LIST = PinnedImageList(
 
 @pytest.fixture(scope="module")
 def source(pgp: Signer, ssh: Signer) -> EndorserList:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
-    assert isinstance(ssh.key, PinnedSSHKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
+    assert isinstance(ssh.key, SSHKey)
     return EndorserList.model_validate(
         {
             "title": "Examples",
@@ -54,7 +54,7 @@ def source(pgp: Signer, ssh: Signer) -> EndorserList:
 
 @pytest.fixture(scope="module")
 def key_file(pgp: Signer) -> Callable[[str], bytes]:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     files = {"keys/alice.asc": pgp.key.armour.encode()}
     return lambda path: files[path]
 
@@ -90,7 +90,7 @@ def test_pins_hold_whole_keys_scopes_and_terms(source: EndorserList, key_file: C
 def test_fingerprints_are_shown_for_comparing_and_hold_nothing_that_moves_the_cursor(
     source: EndorserList, key_file: Callable[[str], bytes], pgp: Signer, ssh: Signer
 ) -> None:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     hostile = source.model_copy(update={"endorsers": (source.endorsers[0].model_copy(update={"full_name": "Alice \u202e\x1b[31m"}),)})
     text = fingerprints(pins_from(ROOT, {"examples": hostile}, key_file, (LIST,)))
     grouped = " ".join(pgp.key.fingerprint[start : start + 4] for start in range(0, 40, 4))
@@ -101,7 +101,7 @@ def test_fingerprints_are_shown_for_comparing_and_hold_nothing_that_moves_the_cu
 
 @pytest.mark.parametrize("content", ["other", "two", "secret", "junk", "binary"])
 def test_a_key_file_that_does_not_hold_just_that_key_is_refused(source: EndorserList, gpg_home: GpgHome, pgp: Signer, content: str) -> None:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     other = gpg_home.fingerprint("pinother") if b"pinother@" in gpg_home.run("--list-keys") else gpg_home.make("pinother")
     files = {
         "other": lambda: gpg_home.run("--armor", "--export", other),
@@ -197,7 +197,7 @@ def test_lists_that_share_a_key_under_two_names_of_a_person_are_pinned_apart(sou
 
 def test_keys_in_a_pins_file_are_looked_at_when_it_is_read(ssh: Signer, pgp: Signer) -> None:
     people = pinned(person("alice", ssh), person("bob", pgp)).model_dump(mode="json")
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     for change in (
         {"type": "ssh", "key": "ssh-ed25519 AAAA"},
         {"type": "openpgp", "fingerprint": "A" * 40, "armour": pgp.key.armour},

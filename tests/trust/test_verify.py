@@ -31,15 +31,15 @@ from support.trust import (
 )
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.trust import tagobject
-from vmkeeper.trust.keys.interface import PinnedOpenPGPKey
+from vmkeeper.trust.keys.interface import HeldOpenPGPKey
 from vmkeeper.trust.keys.openpgp import GpgVerifier
-from vmkeeper.trust.pins import PinnedEndorsers
+from vmkeeper.trust.pins import TrustedEndorsers
 from vmkeeper.trust.statement import encode
 from vmkeeper.trust.verify import Accepted, Record, Rejected, Verdict, verify
 from vmkeeper.values import Version, canonical_json, sha512_hex
 
 
-def verdict_on(world: World, name: str, people: PinnedEndorsers, openpgp: GpgVerifier, now: datetime = NOW) -> Verdict:
+def verdict_on(world: World, name: str, people: TrustedEndorsers, openpgp: GpgVerifier, now: datetime = NOW) -> Verdict:
     return world.verdicts(people, openpgp, now)[name]
 
 
@@ -383,7 +383,7 @@ def test_r10_a_security_key_that_nobody_touched_is_refused(world: World, securit
 
 @pytest.mark.parametrize("algorithm", ["SHA256", "SHA384", "SHA512"])
 def test_r11_strong_hashes_are_accepted(world: World, gpg_home: GpgHome, pgp: Signer, openpgp: GpgVerifier, algorithm: str) -> None:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     signer = gpg_home.signer(pgp.key.fingerprint, "--digest-algo", algorithm)
     assert isinstance(verdict_on(world, world.endorse(signer, world.commit(release())), pinned(person("alice", signer)), openpgp), Accepted)
 
@@ -558,7 +558,7 @@ def test_r13_only_what_is_in_date_is_accepted(
 def test_r13_a_signature_from_the_future_is_refused(
     world: World, gpg_home: GpgHome, pgp: Signer, openpgp: GpgVerifier, ahead: timedelta, expected: set[str]
 ) -> None:
-    assert isinstance(pgp.key, PinnedOpenPGPKey)
+    assert isinstance(pgp.key, HeldOpenPGPKey)
     signer = gpg_home.signer(pgp.key.fingerprint, at=NOW + ahead)
     assert rules(verdict_on(world, world.endorse(signer, world.commit(release())), pinned(person("alice", signer)), openpgp)) == expected
 

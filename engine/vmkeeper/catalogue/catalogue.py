@@ -27,6 +27,7 @@ from vmkeeper.model.context import Context
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.lock import PackagesLock
+from vmkeeper.model.policy import Policy
 from vmkeeper.model.recipe import Content, Layer, Recipe
 from vmkeeper.model.release import Release
 from vmkeeper.model.site import Site
@@ -117,6 +118,10 @@ class Catalogue:
         """An endorser list."""
         return self._get("endorsers", f"endorsers/{name}.yaml", EndorserList)
 
+    def policy(self) -> Policy | None:
+        """The policy that the endorser lists rest on."""
+        return self._get("policy", KINDS["policy"].path, Policy)
+
     def site(self, name: str) -> Site | None:
         """A site."""
         return self._get("site", f"sites/{name}.yaml", Site)
@@ -130,10 +135,12 @@ class Catalogue:
         return self._get("context", f"clusters/contexts/{name}.yaml", Context)
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """The names of the appliances, or of the YAML documents, in a top-level folder."""
+        """The names of the appliances, or of the YAML documents that bear names, in a folder of documents."""
         if folder == "appliances":
             return tuple(entry.name for entry in self.snapshot.entries(folder) if entry.folder and self.snapshot.blob_id(definition(entry.name)))
-        return tuple(entry.name.removesuffix(".yaml") for entry in self.snapshot.entries(folder) if not entry.folder and entry.name.endswith(".yaml"))
+        kind = next(kind for kind in KINDS.values() if kind.path == f"{folder}/*.yaml")
+        files = (f"{folder}/{entry.name}" for entry in self.snapshot.entries(folder) if not entry.folder)
+        return tuple(name for path in files if (name := kind.subject(path)) is not None)
 
     def located(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
         """The same problems, each with the line and column of the field that it names."""

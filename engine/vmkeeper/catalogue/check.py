@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from vmkeeper.catalogue import attested, trusted
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.inherit import definition
 from vmkeeper.catalogue.locking import lock_request, request_inputs
@@ -18,8 +20,8 @@ FOLDERS = ("appliances", "imagelists", "endorsers", "sites", "clusters")
 """The folders whose files are ours to judge."""
 
 
-def check(catalogue: Catalogue) -> tuple[Problem, ...]:
-    """All problems of a commit, sorted by place; empty for a sound one."""
+def check(catalogue: Catalogue, now: datetime | None = None) -> tuple[Problem, ...]:
+    """All problems of a commit, sorted by place; empty for a sound one. With `now`, endorser lists that lag behind their source are problems."""
     found: list[Problem] = []
     broken: set[str] = set()
     for folder in FOLDERS:
@@ -29,8 +31,9 @@ def check(catalogue: Catalogue) -> tuple[Problem, ...]:
             found += problems
             if problems:
                 broken.add(path)
-    for rule in (_appliances, _image_lists, _endorsers, _sites, _clusters, _contexts):
+    for rule in (_appliances, _image_lists, _sites, _clusters, _contexts):
         found += rule(catalogue, broken)
+    found += trusted.problems(catalogue, broken, now)
     return tuple(sorted(set(catalogue.located(found))))
 
 
@@ -57,6 +60,7 @@ def _appliances(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
         else:
             yield from _stale_lock(catalogue, name)
         yield from _release(catalogue, name, appliance.uuid, broken)
+        yield from attested.problems(catalogue, name, broken)
         yield from _tests(catalogue, name)
     for uuid, names in owners.items():
         for name in names[1:]:
@@ -127,20 +131,6 @@ def _image_lists(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
             seen.add(entry.appliance)
             if definition(entry.appliance) not in broken and (appliance := catalogue.appliance(entry.appliance)) and appliance.abstract:
                 yield Problem(place, f"{entry.appliance} is abstract, so there is no image to publish", "list an appliance that inherits from it")
-
-
-def _endorsers(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
-    for name in catalogue.names("endorsers"):
-        path = f"endorsers/{name}.yaml"
-        if path in broken or not (listed := catalogue.endorser_list(name)):
-            continue
-        for i, endorser in enumerate(listed.endorsers):
-            for j, key in enumerate(endorser.keys):
-                if key.type == "openpgp" and not catalogue.snapshot.blob_id(f"endorsers/{key.file}"):
-                    place = Place(path, field=f"endorsers[{i}].keys[{j}].file")
-                    yield Problem(
-                        place, f"there is no file endorsers/{key.file}", f"export it: gpg --armor --export {key.fingerprint} > endorsers/{key.file}"
-                    )
 
 
 def _sites(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:

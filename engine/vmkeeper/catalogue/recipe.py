@@ -16,6 +16,7 @@ from vmkeeper.errors import Place, Problem
 from vmkeeper.model.appliance import Appliance
 from vmkeeper.model.lock import PackagesLock
 from vmkeeper.model.recipe import BuilderVersion, Content, FileStep, Layer, Recipe, ScriptStep
+from vmkeeper.repository.changes import RECORD
 from vmkeeper.values import canonical_json, sha256_hex
 
 Hash = Callable[[str], str | None]
@@ -84,7 +85,10 @@ def _layer(foundation: Foundation, below: datetime | None, sha256: Hash, missing
         owner = foundation.resolved.origins[f"{field}[{index}]"].appliance if flat or field == "distribution.archives" else name
         path = f"appliances/{owner}/{source}"
         digest = sha256(path)
-        if digest is None:
+        if RECORD.fullmatch(path):
+            what = f"{source} is a record of a build, which would change whenever the image did"
+            missing.append(Problem(Place(definition(owner), field=field), what, "name a file of its own"))
+        elif digest is None:
             missing.append(
                 Problem(Place(definition(owner), field=field), f"{source} is not in {path.removesuffix(source)}", "add the file, or correct its name")
             )

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from vmkeeper.cli import author, cluster, demo, endorser, factory, forge, publisher, site
+from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, policy, publisher, site, verify
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
 
@@ -37,10 +37,15 @@ app.command("build")(factory.build)
 app.command("test")(factory.test)
 app.command("endorse")(endorser.endorse)
 app.command("withdraw")(endorser.withdraw)
+app.command("approve")(policy.approve)
+app.command("freshness")(policy.freshness)
 app.command("publish")(publisher.publish)
+app.command("bundle")(bundle.bundle)
 app.command("reconcile")(site.reconcile)
 app.command("status")(site.status)
 app.command("demo")(demo.demo)
+app.add_typer(verify.commands, name="verify")
+app.add_typer(policy.commands, name="policy")
 app.add_typer(site.commands, name="site")
 app.add_typer(cluster.commands, name="cluster")
 app.add_typer(forge.commands, name="hook")

@@ -32,10 +32,11 @@ def check(
 ) -> int:
     """Validate every document of a commit and say all that is wrong at once."""
     from vmkeeper.catalogue.check import check as check_all
+    from vmkeeper.catalogue.trusted import marked
 
     session = Session(directory)
     catalogue = session.catalogue(revision, worktree=worktree)
-    problems = check_all(catalogue)
+    problems = check_all(catalogue, session.now)
     if output is Output.json:
         session.json(
             [
@@ -48,6 +49,8 @@ def check(
         raise Problems(problems)
     counts = ", ".join(f"{len(catalogue.names(folder))} in {folder}/" for folder in ("appliances", "imagelists", "endorsers", "sites", "clusters"))
     session.say(f"All documents are sound: {counts}.")
+    for sentence in marked(catalogue):
+        session.say(sentence)
     return 0
 
 

@@ -21,8 +21,10 @@ from vmkeeper.documents.dump import dump
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import load
 from vmkeeper.images.files import write_file
-from vmkeeper.model.endorser import Endorser, EndorserList, SSHKey
+from vmkeeper.model.endorser import Endorser, EndorserList
 from vmkeeper.model.imagelist import ImageList
+from vmkeeper.model.keys import Person, SSHKey
+from vmkeeper.model.policy import Policy
 from vmkeeper.run import program
 
 LIST = "science"
@@ -93,9 +95,11 @@ def tailor(repository: Path, key: str, url: str, *, without: Collection[str] = (
     assert isinstance(endorsers, EndorserList)
     person = Endorser(name=ENDORSER, full_name="Demo Endorser", email="demo@example.org", keys=(SSHKey(type="ssh", key=key),))
     write_file(repository / path, dump(endorsers.model_copy(update={"endorsers": (person,), "quorum": 1})))
+    policy = Policy(title="Policy of the demo", quorum=1, principals=(Person(**person.model_dump(include={"name", "full_name", "email", "keys"})),))
+    write_file(repository / "endorsers/policy.yaml", dump(policy))
     kept = tuple(entry for entry in listed.appliances if entry.appliance not in without)
     write_file(repository / f"imagelists/{LIST}.yaml", dump(listed.model_copy(update={"url": url, "appliances": kept})))
-    return path, f"imagelists/{LIST}.yaml"
+    return path, "endorsers/policy.yaml", f"imagelists/{LIST}.yaml"
 
 
 class _Quiet(SimpleHTTPRequestHandler):

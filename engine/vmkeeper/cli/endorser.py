@@ -55,7 +55,7 @@ def endorse(
     for line in describe(evidence(chosen, desk.verdicts(), session.store)):
         session.say(line)
     session.say()
-    _agree(session, yes, f"Endorse {name} {chosen.release.version} as {desk.role.endorser.name} of {desk.role.pinned.name}?")
+    _agree(session, yes, f"Endorse {name} {chosen.release.version} as {desk.role.endorser.name} of {desk.role.endorsers.name}?")
     done = desk.endorse(chosen, lifetime, _rebuilder(session) if rebuild else None)
     session.say(f"{'Signed' if done.new else 'Endorsed already:'} {done.tag}, valid until {format_time(done.statement.expires)}.")
     if done.new:
@@ -81,7 +81,7 @@ def withdraw(
     if not 1 <= len(reason) <= 1000:
         raise UserError("the reason has to have 1 to 1000 characters", where="--reason")
     desk = _desk(session, session.repository.head(), key, name, list_name)
-    _agree(session, yes, f"Withdraw {name} {wanted} as {desk.role.endorser.name} of {desk.role.pinned.name}?")
+    _agree(session, yes, f"Withdraw {name} {wanted} as {desk.role.endorser.name} of {desk.role.endorsers.name}?")
     done = desk.withdraw(name, wanted, reason)
     session.say(f"{'Signed' if done.new else 'Withdrawn already:'} {done.tag}.")
     if done.new:
@@ -90,13 +90,17 @@ def withdraw(
 
 
 def _desk(session: Session, head: str, key: str | None, name: str, list_name: str | None) -> Desk:
-    from vmkeeper.catalogue.catalogue import Catalogue
-    from vmkeeper.execute.endorsement import Desk
+    from vmkeeper.execute.endorsement import Desk, Signatory
+    from vmkeeper.execute.governance import Chamber, in_force
     from vmkeeper.execute.signing import role, signing_key
 
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
     chosen = signing_key(session.repository, key)
-    found = role(Catalogue.at(session.repository, head), chosen, name, list_name)
-    return Desk(session.repository, head, chosen, found, lambda: datetime.now(UTC))
+    judgement, pins = in_force(Chamber(session.repository, head, session.authorities, clock))
+    found = role(judgement.enactments.current.policy, chosen, name, list_name)
+    return Desk(session.repository, head, Signatory(chosen, found, pins, session.authorities, clock))
 
 
 def _rebuilder(session: Session) -> Rebuild:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from platformdirs import user_cache_dir
 
 from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session, StoreOption
 from vmkeeper.errors import UserError
+
+if TYPE_CHECKING:
+    from vmkeeper.execute.provenance import Attestor
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="How many builds and tests run at once. Default: by processors and memory.", show_default=False)
@@ -78,17 +81,31 @@ def apply(
     reviewed: Annotated[
         str | None, typer.Option("--plan", help="Apply only if the plan has this digest (its beginning is enough).", show_default=False)
     ] = None,
+    builder_key: Annotated[
+        str | None,
+        typer.Option(
+            "--builder-key",
+            help="Sign provenance with this key of a builder of the policy: a fingerprint, an SSH key file or public key, a certificate. "
+            "Default: VMKEEPER_BUILDER_KEY, git config vmkeeper.builderKey.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Workers = None,
     output: OutputOption = Output.text,
 ) -> int:
     """Build, test and record everything that changed since the last complete apply."""
     from vmkeeper.execute.factory import Factory
     from vmkeeper.execute.factory import apply as apply_plan
+    from vmkeeper.execute.provenance import unattested
+    from vmkeeper.plan.factory import Record
     from vmkeeper.plan.render import as_json, as_text
 
     session = Session(directory, store)
-    factory = Factory(session.repository, session.store, cache_folder(), session.progress())
+    attestor = _attestor(session, builder_key)
+    factory = Factory(session.repository, session.store, cache_folder(), session.progress(), attestor)
     plan, outcomes = apply_plan(session.repository, factory, reviewed=reviewed, workers=workers or default_workers())
+    if any(isinstance(outcome.action, Record) for outcome in outcomes):
+        session.warn(unattested(session.repository.at(plan.head), attestor))
     if output is Output.json:
         session.json(
             {"plan": as_json(plan), "outcomes": [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in outcomes]}
@@ -96,6 +113,15 @@ def apply(
     elif not outcomes:
         session.say(as_text(plan))
     return session.report(outcomes)
+
+
+def _attestor(session: Session, chosen: str | None) -> Attestor | None:
+    """The builder that this machine is, if it has a builder's key."""
+    from vmkeeper.execute.provenance import Attestor
+    from vmkeeper.execute.signing import signing_key
+
+    name = chosen or os.environ.get("VMKEEPER_BUILDER_KEY") or session.repository.config("vmkeeper.builderKey")
+    return Attestor(signing_key(session.repository, name)) if name else None
 
 
 def build(name: Name, directory: Directory = HERE, store: StoreOption = None, workers: Workers = None) -> int:

@@ -53,7 +53,7 @@ def publish(
     signer = load_signer(_setting(session, certificate, "certificate", "--certificate"), _setting(session, key, "key", "--key"))
     head = repository.resolve(revision)
     catalogue = session.catalogue(head)
-    lists = desired(catalogue, head, tuple(names or ()), now)
+    lists = desired(catalogue, head, tuple(names or ()), now, session.authorities)
     published = observe(root, [one.name for one in lists], signer, now)
     made = plan_publication(lists, published, observe_index(root), list_signer(signer), now, head=head)
     outcomes = carry_out(made.plan, root, session.store, signer, progress=session.progress())

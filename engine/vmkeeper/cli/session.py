@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vmkeeper.catalogue.catalogue import Catalogue
     from vmkeeper.images.store import Store
     from vmkeeper.repository.tree import Repository
+    from vmkeeper.trust.keys.certificates import Authorities
 
 CHANGES = 2
 """Exit code of --detailed-exitcode when there is something to do."""
@@ -80,6 +81,13 @@ class Session:
         configured = self.store_url or os.environ.get("VMKEEPER_STORE") or self.repository.config("vmkeeper.store")
         return Store(configured or str(Path(user_data_dir("vmkeeper")) / "store"))
 
+    @cached_property
+    def authorities(self) -> Authorities:
+        """Who issues the certificates of X.509 keys: the folder of git's vmkeeper.caFolder, by default the grid's own."""
+        from vmkeeper.execute.home import read_ca_folder
+
+        return read_ca_folder(Path(self.repository.config("vmkeeper.caFolder") or "/etc/grid-security/certificates").expanduser(), "when-there")
+
     def catalogue(self, revision: str = "HEAD", *, worktree: bool = False) -> Catalogue:
         """All documents of a commit, or of the files as they lie in the work tree."""
         from vmkeeper.catalogue.catalogue import Catalogue
@@ -97,6 +105,11 @@ class Session:
     def say(self, text: str = "") -> None:
         """A line of the result, control characters escaped (rule R29), no markup."""
         self.out.print("\n".join(visible(line) for line in text.split("\n")), markup=False)
+
+    def warn(self, text: str) -> None:
+        """A line on the error stream about what was done but is not as it should be; nothing for no text."""
+        if text:
+            self.err.print(f"[yellow]warning[/yellow] {escape(visible(text))}")
 
     def json(self, value: Any) -> None:
         """The result as JSON, indented, keys in their order."""

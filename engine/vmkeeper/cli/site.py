@@ -41,24 +41,38 @@ def init(
     allow: Annotated[
         list[str] | None, typer.Option("--allow-host", help="A host that may be fetched from although its address is not public.", show_default=False)
     ] = None,
+    administrator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--administrator",
+            metavar="NAME=FILE",
+            help="Whose signed approvals put the site's file in force, with a public key or certificate. Default: the file as it is now.",
+            show_default=False,
+        ),
+    ] = None,
+    quorum: Annotated[int, typer.Option("--quorum", min=1, help="How many administrators must approve.")] = 1,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Where the site itself fetches the repository from: an address or a folder.", show_default=False)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before pinning.")] = False,
     directory: Directory = HERE,
 ) -> int:
-    """Pin whom the site trusts: the repository, its endorsers with their keys, and who signs its image lists."""
+    """Pin whom the site trusts: the repository, the principals of its policy with their keys, and who signs its image lists."""
     from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.pinning import candidate_pins, is_pinned, pin
+    from vmkeeper.execute.pinning import Wishes, is_pinned, pin, proposal
     from vmkeeper.trust.pins import fingerprints
 
     session = Session(directory)
     place, certificates = SiteHome.of(name, home), tuple(ca)
-    pins = candidate_pins(session.repository, name, certificates, session.now, signer=signer, allowed_hosts=allow or ())
-    session.say(fingerprints(pins))
-    if is_pinned(place, pins, certificates):
+    wishes = Wishes(certificates, signer, tuple(allow or ()), tuple(administrator or ()), quorum, source)
+    proposed = proposal(session.repository, name, wishes, session.now)
+    session.say(fingerprints(proposed.pins))
+    if is_pinned(place, proposed, certificates):
         session.say(f"All this is pinned already in {place.folder}.")
         return 0
     if not yes:
         typer.confirm("Compare this with what its owners told you by another way. Pin it?", abort=True)
-    pin(place, pins, certificates)
+    pin(place, proposed, certificates)
     session.say(f"Pinned in {place.folder}. Next: vmkeeper reconcile {name}{f' --home {home}' if home else ''}")
     return 0
 

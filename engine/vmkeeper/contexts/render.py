@@ -11,19 +11,24 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from io import StringIO
-from typing import Any
+from typing import Any, Protocol
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from vmkeeper.contexts.inherit import path_of
-from vmkeeper.errors import Place, Problem, Problems
+from vmkeeper.errors import Place, Problem, Problems, Refused
 from vmkeeper.model.context import Context, Parameter
 
 Value = str | int | bool | tuple[str, ...]
 HEADER = "#cloud-config\n"
 ADDRESSES = re.compile(r"(self|service)\..*")
 """References whose values are known only when machines have their addresses."""
+
+MAX_REFERENCES = 10_000
+"""References that are filled in for one machine."""
+MAX_TEXT = 512 << 10
+"""Characters of all texts of one machine's cloud-config (rule R28); clouds take 16 to 64 KiB."""
 
 _REFERENCE = re.compile(r"(\$?)\$\{([a-z][A-Za-z0-9_-]*\.[^{}\s]*)\}")
 _PLAIN_KEY = re.compile(r"[a-z_][a-z0-9_-]*")
@@ -79,17 +84,15 @@ def _is_address(text: str) -> bool:
 def fill(name: str, context: Context, given: Mapping[str, Value], facts: Mapping[str, str], *, keep_addresses: bool = False) -> dict[str, Any]:
     """The context's cloud-config with references filled in.
 
-    given: parameters, which may hold references to addresses. facts: `self.address`, `service.NAME.address`, `secret.x`.
+    given: parameters, which may hold references to addresses, not to one another. facts: `self.address`, `service.NAME.address`, `secret.x`.
     keep_addresses: leave references to addresses as they are, for what does not depend on them. Raises Problems with
-    every reference that has no value.
+    every reference that has no value, Refused R28 where the result grows beyond all measure.
     """
     if context.abstract:
         raise Problems([Problem(Place(path_of(name), field="abstract"), f"the context {name} is abstract", "use one that extends it")])
-    known: dict[str, Value] = {**facts, **{f"param.{key}": value for key, value in parameters(name, context, given).items()}}
-    filler = _Filler(known, keep_addresses)
-    for key, value in list(known.items()):
-        if key.startswith("param.") and isinstance(value, str):
-            known[key] = filler.fill(value, f"with.{key.removeprefix('param.')}")
+    filler = _Filler(facts, keep_addresses)
+    given = {key: filler.fill(value, f"with.{key}") if isinstance(value, str) else value for key, value in parameters(name, context, given).items()}
+    filler.known = {**facts, **{f"param.{key}": value for key, value in given.items()}}
     filled = filler.fill(context.cloud_init, "cloud_init")
     if filler.unknown:
         raise Problems(_unresolved(name, context, filler.unknown))
@@ -97,13 +100,27 @@ def fill(name: str, context: Context, given: Mapping[str, Value], facts: Mapping
     return filled
 
 
+def both(name: str, context: Context, given: Mapping[str, Value], facts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The context filled in, and its structure, in which addresses are left out. Raises as `fill` does."""
+    return fill(name, context, given, facts), fill(name, context, given, facts, keep_addresses=True)
+
+
+class Both(Protocol):
+    """What renders a context: `both` here, or the same in a process of its own."""
+
+    def __call__(self, name: str, context: Context, given: Mapping[str, Value], facts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The context filled in, and its structure."""
+
+
 class _Filler:
-    """Replaces references in plain data; collects those without a value."""
+    """Replaces references in plain data within limits; collects those without a value."""
 
     def __init__(self, known: Mapping[str, Value], keep_addresses: bool) -> None:
         self.known = known
         self.keep_addresses = keep_addresses
         self.unknown: list[tuple[str, str]] = []
+        self.references = 0
+        self.size = 0
 
     def fill(self, value: Any, field: str) -> Any:
         match value:
@@ -117,15 +134,30 @@ class _Filler:
         return value
 
     def _text(self, text: str, field: str) -> str:
-        return _REFERENCE.sub(lambda found: f"${{{found[2]}}}" if found[1] else _as_text(self._lookup(found[2], field)), text)
+        self._grow(len(text), field)
+        return _REFERENCE.sub(lambda found: f"${{{found[2]}}}" if found[1] else self._value(found[2], field), text)
+
+    def _value(self, reference: str, field: str) -> str:
+        text = _as_text(self._lookup(reference, field))
+        self._grow(len(text), field)
+        return text
+
+    def _grow(self, size: int, field: str) -> None:
+        self.size += size
+        if self.size > MAX_TEXT:
+            raise Refused("R28", f"filled in, the texts have more than {MAX_TEXT} characters", where=field, hint="use fewer or shorter values")
 
     def _lookup(self, reference: str, field: str) -> Any:
+        self.references += 1
+        if self.references > MAX_REFERENCES:
+            raise Refused("R28", f"more than {MAX_REFERENCES} references are to be filled in", where=field, hint="use fewer")
         if self.keep_addresses and ADDRESSES.fullmatch(reference):
             return f"${{{reference}}}"
         if reference not in self.known:
             self.unknown.append((reference, field))
             return ""
         value = self.known[reference]
+        self._grow(sum(map(len, value)) if isinstance(value, tuple) else len(value) if isinstance(value, str) else 20, field)
         return list(value) if isinstance(value, tuple) else value
 
 
@@ -139,7 +171,9 @@ def _unresolved(name: str, context: Context, unknown: list[tuple[str, str]]) -> 
     for reference, field in unknown:
         kind, _, rest = reference.partition(".")
         hint = {
-            "param": f"parameters are {', '.join(context.parameters) or 'none'}",
+            "param": "a parameter's value may not refer to another parameter"
+            if field.startswith("with.")
+            else f"parameters are {', '.join(context.parameters) or 'none'}",
             "self": "this machine's address is not known before it starts here" if rest == "address" else "there is self.address",
             "service": "that service has no address that is known before it starts here"
             if rest.endswith(".address")

@@ -74,20 +74,51 @@ endorsed_by: example
 lifetime: 28d
 renew_before: 7d
 """,
-    "endorsers": """\
+    "policy": """\
+title: Who decides about the endorsers of the example organisation
+quorum: 2
+principals:
+- name: alice
+  full_name: Alice Example
+  email: alice@example.org
+  keys:
+  - {type: openpgp, fingerprint: 89ABCDEF0123456789ABCDEF0123456789ABCDEF, file: keys/alice.asc}
+- name: bob
+  full_name: Bob Example
+  email: bob@example.org
+  keys:
+  - {type: ssh, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHUrGeodsl4pQ5n0ZJSLYDyEvOVvMIUv6Xvt1hBpKIpA}
+maximum_lifetime: 400d
+builders:
+- name: image-factory
+  id: https://ci.example.org/builders/images
+  keys:
+  - {type: ssh, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKBa2n7u2XG8W3qX3vS2lGtoYTTTjLxrRkfwJ6C1ZCQk}
+freshness: {signers: [image-factory], maximum_validity: 48h}
+""",
+    "endorsers": f"""\
 title: Endorsers of the example organisation
 community: vo.example.org
 policy: An endorser has read the changes, seen the tests pass, and answers for the image until it expires.
+criteria:
+- No package has a published flaw for which there is a fix.
+based_on:
+  list: common
+  source: grid
+  synchronised: {{policy: 4, list: "{"5ca1ab1e" * 16}", at: "2026-11-18T08:00:00Z"}}
+  maximum_lag: 7d
 quorum: 1
+rebuilds: 1
 maximum_lifetime: 180d
 endorsers:
 - name: release-team
   full_name: Release team
   email: releases@example.org
   keys:
-  - {type: openpgp, fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567, file: keys/release-team.asc}
-  - {type: ssh, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBiMzJeWUm4yXQ0Bvq5cmvOZ3zjJDeyaTyQQjUFEm1XM}
-  scope: {appliances: ["debian-*", htcondor-worker]}
+  - {{type: openpgp, fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567, file: keys/release-team.asc}}
+  - {{type: ssh, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBiMzJeWUm4yXQ0Bvq5cmvOZ3zjJDeyaTyQQjUFEm1XM}}
+  - {{type: x509, subject: /DC=org/DC=example/CN=Release Team, issuer: /DC=org/DC=example/CN=Example CA, retired: "2026-06-01T00:00:00Z"}}
+  scope: {{appliances: ["debian-*", htcondor-worker], communities: [vo.example.org]}}
   expires: "2028-01-01T00:00:00Z"
 """,
     "site": """\

@@ -16,7 +16,7 @@ from vmkeeper.documents.places import Path, Tree
 from vmkeeper.documents.words import Shape, fields, shape
 from vmkeeper.errors import Place, Problem
 from vmkeeper.model.base import Document, Inconsistent
-from vmkeeper.values import visible
+from vmkeeper.values import Duration, visible
 
 _MOST = 100
 _FORMS = {"map": "write it as {key: value}", "whole": "write digits only", "boolean": "write true or false", "text": "write plain text"}
@@ -229,9 +229,9 @@ class _Speaker:
         context = self.fault.context
         match self.fault.type:
             case "greater_than_equal":
-                return f"{self._shown()} is too small; it must be {wanted.words}"
+                return f"{self._shown()} is too small; it must be {_within(wanted, 'least', context['ge'])}"
             case "less_than_equal":
-                return f"{self._shown()} is too large; it must be {wanted.words}"
+                return f"{self._shown()} is too large; it must be {_within(wanted, 'most', context['le'])}"
             case "string_too_short":
                 return "the text is empty" if not self.value else f"the text is shorter than {context['min_length']} characters"
             case "string_too_long":
@@ -284,6 +284,11 @@ class _Speaker:
         text = visible(spot.text if spot and spot.text else str(self.value))
         cut = f"{text[:80]}{'…' if len(text) > 80 else ''}"
         return cut if isinstance(self.value, int | float) else f"'{cut}'"
+
+
+def _within(wanted: Shape, end: str, bound: int) -> str:
+    """What a field takes, with the bound that was passed where its words do not say it."""
+    return f"{wanted.words} of at {end} {Duration(bound)}" if wanted.words == "a duration" else wanted.words
 
 
 def _is(value: Any) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -32,6 +33,7 @@ from vmkeeper.documents.syntax import in_plain_words
 from vmkeeper.errors import Place, Problem
 from vmkeeper.values import visible
 
+RULE = "R21"
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 40_000
@@ -52,7 +54,7 @@ _FRACTION = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
 
 
 def read_yaml(data: bytes, file: str) -> Tree:
-    """Read a YAML document; never raises: everything wrong is in `problems`."""
+    """Read a YAML document; never raises: everything wrong is in `problems`, which are of rule R21."""
     text, problems = _text(data, file)
     composer = _Composer(file, text)
     composer.problems.extend(problems)
@@ -73,7 +75,7 @@ def read_yaml(data: bytes, file: str) -> Tree:
     return Tree(
         composer.value if readable else None,
         Places(file, composer.values, composer.keys),
-        tuple(composer.problems),
+        tuple(replace(problem, rule=RULE) for problem in composer.problems),
         frozenset(composer.broken),
         readable,
     )

@@ -6,12 +6,14 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vmkeeper.documents.guard import MAX_BYTES, MAX_DEPTH, decode, too_big
 from vmkeeper.documents.places import Path, Plain, field
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.values import visible
 
+RULE = "R22"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 2**63
@@ -21,8 +23,15 @@ def read_json(data: bytes, file: str, *, limit: int = MAX_BYTES, depth: int = MA
     """The value of a JSON text of at most `limit` bytes and `depth` lists and maps inside one another.
 
     Raises Problems for what is no JSON (RFC 8259) and for what two readers may read differently: keys that are there
-    twice, NaN, Infinity, numbers beyond 64 bits, lone surrogates, a byte order mark.
+    twice, NaN, Infinity, numbers beyond 64 bits, lone surrogates, a byte order mark. The problems are of rule R22.
     """
+    try:
+        return _read(data, file, limit, depth)
+    except Problems as error:
+        raise Problems(replace(problem, rule=RULE) for problem in error.problems) from None
+
+
+def _read(data: bytes, file: str, limit: int, depth: int) -> Plain:
     problems = too_big(data, file, limit)
     text = ""
     if not problems:

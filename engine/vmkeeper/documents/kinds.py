@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from vmkeeper.errors import Place, Problem
 from vmkeeper.model.appliance import Appliance
@@ -15,6 +16,7 @@ from vmkeeper.model.context import Context
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.lock import PackagesLock
+from vmkeeper.model.policy import Policy
 from vmkeeper.model.release import Release
 from vmkeeper.model.site import Site
 from vmkeeper.values import NAME_PATTERN, visible
@@ -22,19 +24,25 @@ from vmkeeper.values import NAME_PATTERN, visible
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of document: `path` is where it lies, with `*` for its name; `written_by` is a command, or "" for people."""
+    """A kind of document: `path` is where it lies, with `*` for its name; without, there is one, called as its file is.
+
+    `written_by` is a command, or "" for people. `taken` are names that the documents of another kind have in the same folder.
+    """
 
     name: str
     title: str
     model: type[Document]
     path: str
     written_by: str = ""
+    taken: tuple[str, ...] = ()
 
     def subject(self, path: str) -> str | None:
         """The name of the document at `path` (the appliance's for all files of its folder); None for another kind's path."""
+        if "*" not in self.path:
+            return PurePosixPath(path).stem if path == self.path else None
         before, after = self.path.split("*")
         name = path[len(before) : len(path) - len(after)]
-        if path == f"{before}{name}{after}" and re.fullmatch(NAME_PATTERN, name):
+        if path == f"{before}{name}{after}" and re.fullmatch(NAME_PATTERN, name) and name not in self.taken:
             return name
         return None
 
@@ -50,7 +58,8 @@ KINDS: dict[str, Kind] = {
         Kind("lock", "Packages lock", PackagesLock, "appliances/*/packages.lock", written_by="vmkeeper refresh"),
         Kind("release", "Release", Release, "appliances/*/release.yaml", written_by="vmkeeper apply"),
         Kind("imagelist", "Image list", ImageList, "imagelists/*.yaml"),
-        Kind("endorsers", "Endorser list", EndorserList, "endorsers/*.yaml"),
+        Kind("policy", "Policy", Policy, "endorsers/policy.yaml"),
+        Kind("endorsers", "Endorser list", EndorserList, "endorsers/*.yaml", taken=("policy",)),
         Kind("site", "Site", Site, "sites/*.yaml"),
         Kind("cluster", "Cluster", Cluster, "clusters/*.yaml"),
         Kind("context", "Context", Context, "clusters/contexts/*.yaml"),
@@ -64,9 +73,14 @@ _ALSO = (
     "appliances/*/provision/**",
     "appliances/*/tests/**",
     "appliances/*/keyrings/**",
+    "appliances/*/provenance.json",
     "appliances/*/*.asc",
     "appliances/*/*.gpg",
     "endorsers/keys/**",
+    "endorsers/certs/**",
+    "endorsers/sources/*/pins.yaml",
+    "endorsers/sources/*/list.yaml",
+    "endorsers/sources/*/keys/**",
     "**/*.md",
     "**/.gitignore",
     "**/.gitattributes",
@@ -112,15 +126,22 @@ def _problem(path: str, what: str, hint: str) -> Problem:
 
 
 def _ill_named(path: str) -> bool:
-    """An appliance's folder whose name is no name."""
+    """A folder of an appliance, or of a source of endorser lists, whose name is no name."""
+    return _folder_name(path) is not None and not re.fullmatch(NAME_PATTERN, str(_folder_name(path)))
+
+
+def _folder_name(path: str) -> str | None:
+    """The name that a path gives an appliance or a source by a folder."""
     parts = path.split("/")
-    return parts[0] == "appliances" and len(parts) > 2 and not re.fullmatch(NAME_PATTERN, parts[1])
+    if parts[0] == "appliances" and len(parts) > 2:
+        return parts[1]
+    return parts[2] if parts[:2] == ["endorsers", "sources"] and len(parts) > 3 else None
 
 
 def _advice(path: str) -> tuple[str, str]:
     parts = path.split("/")
     if _ill_named(path):
-        return f"{parts[1]} is no name for an appliance", _NAME_WORDS
+        return f"{_folder_name(path)} is no name for {'an appliance' if parts[0] == 'appliances' else 'a source'}", _NAME_WORDS
     near = _nearest(path)
     if near is not None:
         return "no document is read from here", f"did you mean {near}?"
@@ -142,7 +163,7 @@ def _nearest(path: str) -> str | None:
         if candidate != path and re.search(r"\.(ya?ml|json)$", path, re.IGNORECASE) and kind_of(candidate):
             return candidate
     if parts[0] == "appliances" and len(parts) >= 3:
-        names = ("appliance.yaml", "packages.lock", "release.yaml", "files", "provision", "tests", "keyrings")
+        names = ("appliance.yaml", "packages.lock", "release.yaml", "provenance.json", "files", "provision", "tests", "keyrings")
         found = get_close_matches(parts[2].lower(), names, n=1, cutoff=0.75)
         if found and (len(parts) > 3) == ("." not in found[0]):
             return "/".join([*parts[:2], found[0], *parts[3:]])

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vmkeeper import values
-from vmkeeper.model import appliance, cluster, context, endorser, imagelist, lock, site
+from vmkeeper.model import appliance, cluster, context, endorser, imagelist, keys, lock, policy, site
 from vmkeeper.model.base import Document
 from vmkeeper.values import Duration, Scalar, Size, Version, VersionConstraint
 
@@ -113,9 +113,11 @@ _PATTERNS: dict[str, Words] = {
         (cluster.Cluster.model_fields["name"], Words("a cluster name", "1 to 32 of a-z 0-9 -, beginning and ending with a letter or digit", "demo")),
         (context.Identifier, Words("an identifier", "up to 64 of a-z 0-9 _, beginning with a letter", "master_ip")),
         (endorser.Pattern, Words("a name pattern", "a name in which * stands for any characters, in quotes", '"debian-*"')),
-        (endorser.OpenPGPKey.model_fields["fingerprint"], Words("a full fingerprint", "40 hexadecimal digits in capitals, without spaces", "")),
-        (endorser.SSHKey.model_fields["key"], Words("an SSH public key", "type and base64 as in a .pub file, without the comment", "")),
-        (endorser.Endorser.model_fields["email"], Words("an e-mail address", "", "images@example.org")),
+        (keys.OpenPGPKey.model_fields["fingerprint"], Words("a full fingerprint", "40 hexadecimal digits in capitals, without spaces", "")),
+        (keys.SSHKey.model_fields["key"], Words("an SSH public key", "type and base64 as in a .pub file, without the comment", "")),
+        (keys.Dn, Words("a distinguished name", "on one line, each part after a /", "/DC=org/DC=example/CN=Name")),
+        (keys.Email, Words("an e-mail address", "", "images@example.org")),
+        (policy.BuilderId, Words("a URI", "http:// or https://, without spaces", "https://ci.example.org/builders/images")),
         (imagelist.HttpUrl, Words("a web address", "http:// or https://, without user, query or fragment", "https://images.example.org/lists")),
         (imagelist.Ascii, Words("text in ASCII", "on one line", "")),
         (lock.LockedPackage.model_fields["version"], Words("a package version", "as the distribution writes it", '"1:9.2p1-2+deb12u3"')),

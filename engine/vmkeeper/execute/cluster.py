@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds.interface import Cloud, CloudMachine
+from vmkeeper.contexts import sandbox
 from vmkeeper.contexts.inherit import resolve
 from vmkeeper.errors import Problems, Transient, UserError
 from vmkeeper.execute.home import SiteHome
@@ -81,6 +82,7 @@ def planned(
         public_keys=public_keys,
         replace=replace,
         head=view.head,
+        render=sandbox.both,
     )
     return made, view.cloud
 

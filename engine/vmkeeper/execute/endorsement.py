@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.execute.signing import Role, SigningKey
-from vmkeeper.execute.verification import PREFIXES, RepositoryHistory
+from vmkeeper.execute.signing import Role, SigningKey, signed_tag
+from vmkeeper.execute.verification import RepositoryHistory, judge, sight
 from vmkeeper.model.release import Release
 from vmkeeper.repository.changes import last_change
-from vmkeeper.repository.tags import create_tag, raw_tags, root_commit
+from vmkeeper.repository.tags import create_tag
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust import statement, tagobject
-from vmkeeper.trust.keys.openpgp import GpgVerifier
-from vmkeeper.trust.statement import Endorsement, Statement, Withdrawal
-from vmkeeper.trust.tagobject import Tagger
-from vmkeeper.trust.verify import Accepted, Context, Record, Rejected, Verdict, signed_files, verify
-from vmkeeper.values import CommitId, Duration, Version
+from vmkeeper.trust.history import Record
+from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.keys.certificates import Authorities
+from vmkeeper.trust.memory import Memory
+from vmkeeper.trust.pins import Pins
+from vmkeeper.trust.said import Endorsement, Withdrawal
+from vmkeeper.trust.verify import Accepted, Rejected, Verdict, said_by, signed_files
+from vmkeeper.values import CommitId, Duration, Version, sha512_hex
 
 Clock = Callable[[], datetime]
 Rebuild = Callable[[Release], Mapping[str, str]]
@@ -64,23 +65,35 @@ def candidate(repository: Repository, head: CommitId, appliance: str) -> Candida
     return Candidate(commit, record)
 
 
+@dataclass(frozen=True, slots=True)
+class Signatory:
+    """Who signs, what they go by, and the time."""
+
+    key: SigningKey
+    role: Role
+    pins: Pins
+    authorities: Authorities
+    clock: Clock
+
+
 class Desk:
     """Where one endorser signs: their list, their key, and all tags as they stand."""
 
-    def __init__(self, repository: Repository, head: CommitId, key: SigningKey, role: Role, clock: Clock) -> None:
+    def __init__(self, repository: Repository, head: CommitId, who: Signatory) -> None:
         self._repository = repository
         self._head = head
-        self._key = key
-        self.role = role
-        self._clock = clock
-        self._root = root_commit(repository, head)
+        self._who = who
+        self.role = who.role
+
+    def judgement(self, extra: Mapping[str, bytes] | None = None) -> Judgement:
+        """The repository with `extra` tags, as a site with the endorser's list sees it now."""
+        who = self._who
+        pins = who.pins.model_copy(update={"endorsers": (self.role.endorsers.name,), "image_lists": (), "site": None})
+        return judge(sight(self._repository, self._head, extra), pins, Memory(), who.authorities, who.clock())
 
     def verdicts(self, extra: Mapping[str, bytes] | None = None) -> tuple[Verdict, ...]:
-        """Verdicts about all tags of the repository and `extra` ones, as a site with the endorser's list sees them now."""
-        tags = {**raw_tags(self._repository, *PREFIXES), **(extra or {})}
-        with GpgVerifier() as openpgp:
-            history = RepositoryHistory(self._repository, self._head)
-            return verify(tags, Context(self.role.pinned, self._root, history, openpgp, self._clock()))
+        """What the endorser's list makes of all tags of the repository and `extra` ones."""
+        return self.judgement(extra).verdicts[self.role.endorsers.name]
 
     def endorse(self, chosen: Candidate, lifetime: Duration | None = None, rebuild: Rebuild | None = None) -> Signed[Endorsement]:
         """Sign an endorsement of a release and write its tag.
@@ -89,22 +102,26 @@ class Desk:
         time is not signed again. rebuild: builds the release again; other bytes are refused (R14). Raises Refused
         where the result would not pass at a site.
         """
-        longest = self.role.pinned.maximum_lifetime
+        longest = self.role.endorsers.maximum_lifetime
         seconds = lifetime if lifetime is not None else longest
         if not 0 < seconds <= longest:
-            raise UserError(f"{seconds} is not a validity that {self.role.pinned.name} allows", hint=f"give --valid with at most {longest}")
-        verdicts = self.verdicts()
-        standing = self._standing(verdicts, chosen, self._clock() + timedelta(seconds=int(seconds) // 2))
+            raise UserError(f"{seconds} is not a validity that {self.role.endorsers.name} allows", hint=f"give --valid with at most {longest}")
+        judgement = self.judgement()
+        verdicts = judgement.verdicts[self.role.endorsers.name]
+        standing = self._standing(verdicts, chosen, self._who.clock() + timedelta(seconds=int(seconds) // 2))
         if rebuild is not None:
             same_bytes(chosen.release, rebuild(chosen.release))
-        if standing is not None:
-            return Signed(str(statement.tag_name(standing)), standing, new=False)
-        release, issued = chosen.release, self._clock().replace(microsecond=0)
+        if standing is not None and (standing.rebuilt or rebuild is None):
+            return Signed(standing.ref, standing, new=False)
+        release, issued = chosen.release, self._who.clock().replace(microsecond=0)
         said = Endorsement(
             **self._shared(chosen.commit, chosen.record.sha512, release.appliance, release.uuid, release.version, verdicts, issued),
             recipe=release.recipe,
             files=signed_files(release),
             manifest=release.manifest.sha512,
+            provenance=sha512_hex(chosen.record.provenance) if chosen.record.provenance is not None else None,
+            rebuilt=rebuild is not None,
+            policy=judgement.enactments.current.number,
             not_before=issued,
             expires=issued + timedelta(seconds=int(seconds)),
         )
@@ -116,19 +133,20 @@ class Desk:
         Raises UserError where nobody on the list has endorsed that version.
         """
         verdicts = self.verdicts()
-        about = [said for said in _read(verdicts) if said.appliance == appliance and Version(said.version) == version]
+        about = [said for said in said_by(verdicts) if said.appliance == appliance and Version(said.version) == version]
         mine = [said for said in about if said.endorser == self.role.endorser.name]
         latest = max(mine, key=lambda said: said.serial, default=None)
         if isinstance(latest, Withdrawal):
-            return Signed(str(statement.tag_name(latest)), latest, new=False)
+            return Signed(latest.ref, latest, new=False)
         endorsed = [said for said in [*about, *mine] if isinstance(said, Endorsement)]
         if not endorsed:
-            known = sorted({Version(said.version) for said in _read(verdicts) if said.appliance == appliance})
+            known = sorted({Version(said.version) for said in said_by(verdicts) if said.appliance == appliance})
             raise UserError(
-                f"nobody on {self.role.pinned.name} has endorsed {appliance} {version}", hint=f"endorsed are: {', '.join(map(str, known)) or 'none'}"
+                f"nobody on {self.role.endorsers.name} has endorsed {appliance} {version}",
+                hint=f"endorsed are: {', '.join(map(str, known)) or 'none'}",
             )
         of = endorsed[-1]
-        issued = self._clock().replace(microsecond=0)
+        issued = self._who.clock().replace(microsecond=0)
         said = Withdrawal(**self._shared(of.commit, of.release, appliance, of.uuid, Version(of.version), verdicts, issued), reason=reason)
         return self._sign(said)
 
@@ -141,13 +159,13 @@ class Desk:
             (
                 verdict
                 for verdict in verdicts
-                if verdict.statement is not None and verdict.statement.endorser == name and verdict.statement.repository == self._root
+                if verdict.statement is not None and verdict.statement.endorser == name and verdict.statement.repository == self._who.pins.repository
             ),
             key=lambda verdict: verdict.statement.serial if verdict.statement else 0,
             default=None,
         )
         return {
-            "repository": self._root,
+            "repository": self._who.pins.repository,
             "appliance": appliance,
             "uuid": uuid,
             "path": f"appliances/{appliance}",
@@ -155,7 +173,7 @@ class Desk:
             "commit": commit,
             "release": record,
             "endorser": name,
-            "key": self._key.id,
+            "key": self._who.key.id,
             "serial": last.statement.serial + 1 if last and last.statement else 1,
             "previous": last.sha512 if last else None,
             "issued": issued,
@@ -178,10 +196,8 @@ class Desk:
         return said if said.release == chosen.record.sha512 and said.expires >= until else None
 
     def _sign(self, said: S) -> Signed[S]:
-        name = str(statement.tag_name(said))
-        tagger = Tagger(_plain(self.role.endorser.full_name) or said.endorser, _plain(self.role.endorser.email), int(said.issued.timestamp()))
-        body = tagobject.unsigned(said.commit, name, tagger, statement.encode(said))
-        raw = body + self._key.sign(body).encode()
+        person, name = self.role.endorser, said.ref
+        raw = signed_tag(said, self._who.key, person.full_name, person.email)
         verdict = next(verdict for verdict in self.verdicts({name: raw}) if verdict.tag == name)
         if isinstance(verdict, Rejected):
             first = verdict.refusals[0]
@@ -201,13 +217,3 @@ def same_bytes(release: Release, rebuilt: Mapping[str, str]) -> None:
             why=", ".join(differing),
             hint="do not endorse it before you know why; compare the two images with diffoscope",
         )
-
-
-def _read(verdicts: tuple[Verdict, ...]) -> list[Statement]:
-    """What well signed tags say, whether they count or not."""
-    return [verdict.statement for verdict in verdicts if verdict.statement is not None]
-
-
-def _plain(text: str) -> str:
-    """Text for a tagger line: what git does not allow there is left out."""
-    return re.sub(r"[<>\x00-\x1f\x7f-\x9f]", "", text).strip()[:200]

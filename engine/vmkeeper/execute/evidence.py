@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vmkeeper.errors import VmkeeperError
 from vmkeeper.execute.endorsement import Candidate
 from vmkeeper.images.store import Store
-from vmkeeper.trust.statement import Endorsement
+from vmkeeper.trust.said import Endorsement
 from vmkeeper.trust.verify import Verdict
 from vmkeeper.values import Sha512, Version
 

@@ -6,6 +6,7 @@ where it stopped and the same recipe is never built twice.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from vmkeeper.catalogue.inherit import given
 from vmkeeper.documents.dump import dump
 from vmkeeper.errors import Problems, UserError
 from vmkeeper.execute.planning import head_of, open_index, planned
+from vmkeeper.execute.provenance import VERIFIED, Attestor, invocation, locks
 from vmkeeper.execute.walk import Done, Outcome, walk
 from vmkeeper.images.store import Store
 from vmkeeper.model.recipe import Recipe
@@ -33,8 +35,12 @@ from vmkeeper.plan.plan import Plan
 from vmkeeper.progress import Progress
 from vmkeeper.repository.changes import source_commit
 from vmkeeper.repository.records import commit_files
+from vmkeeper.repository.tags import root_commit
 from vmkeeper.repository.tree import Repository
-from vmkeeper.values import canonical_json, sha256_hex
+from vmkeeper.trust import slsa
+from vmkeeper.trust.history import Record as RecordBytes
+from vmkeeper.trust.slsa import Invocation
+from vmkeeper.values import Version, canonical_json, sha256_hex, sha512_hex
 
 _BUILT = TypeAdapter(Built)
 _RUN = TypeAdapter(TestRun)
@@ -89,14 +95,20 @@ def test_again(repository: Repository, factory: Factory, name: str) -> TrialResu
 
 
 class Factory:
-    """Performs the factory's actions. `work` is a folder for temporary files, best on the store's file system."""
+    """Performs the factory's actions. `work` is a folder for temporary files, best on the store's file system.
 
-    def __init__(self, repository: Repository, store: Store, work: Path, progress: Progress) -> None:
+    attestor: the builder's own hand. With it, what the store remembers of builds and tests does not count, for others may
+    write there: a builder signs for what it made and tested itself, which this clone of the repository remembers.
+    """
+
+    def __init__(self, repository: Repository, store: Store, work: Path, progress: Progress, attestor: Attestor | None = None) -> None:
         self.repository = repository
-        self.store = store
+        self.store = store if attestor is None else store.remembering(repository.private / "made", shared=VERIFIED)
         self.work = work
         self.progress = progress
+        self.attestor = attestor
         self._catalogue = cache(lambda commit: Catalogue.at(repository, commit, Index()))
+        self._builder = cache(lambda commit: None if attestor is None else attestor.builder(repository.at(commit)))
 
     def ready(self, wanted: Plan) -> None:
         """Raise Problems with everything this machine lacks for a plan."""
@@ -130,7 +142,7 @@ class Factory:
     def built(self, recipe: str) -> Built | None:
         """What a build of this recipe left in the store, if all of it is still there."""
         known = self.store.alias("build", recipe)
-        if known is None:
+        if known is None or (self.attestor is not None and self.store.alias("invocation", recipe) is None):
             return None
         built = _BUILT.validate_python(known)
         files = [built.rootfs.sha512, built.manifest.sha512, built.sbom.sha512, *(file.sha512 for file in built.files)]
@@ -140,10 +152,21 @@ class Factory:
         built = self.built(action.recipe)
         if built is not None:
             return "its recipe was built before"
-        built = self.make(action.subject, action.commit, action.recipe, self.work / "builds")
-        self.store.set_alias("build", action.recipe, _BUILT.dump_python(built, mode="json"))
+        built = self._image(action)
         shown = ", ".join(f"{file.format} of {file.size.human}" for file in built.files) or f"root file system of {built.rootfs.size.human}"
         return f"{shown}, {built.packages} packages"
+
+    def _image(self, action: Build | Test | Record) -> Built:
+        """What a build of an action's recipe left; built now where it is not there any more, or was not built by this builder."""
+        built = self.built(action.recipe)
+        if built is not None:
+            return built
+        started = datetime.now(UTC)
+        built = self.make(action.subject, action.commit, action.recipe, self.work / "builds")
+        if self.attestor is not None:
+            self.store.set_alias("invocation", action.recipe, invocation(started).model_dump(mode="json", by_alias=True))
+        self.store.set_alias("build", action.recipe, _BUILT.dump_python(built, mode="json"))
+        return built
 
     def make(self, name: str, commit: str, digest: str, work: Path) -> Built:
         """Build a recipe whether it was built before or not."""
@@ -160,10 +183,7 @@ class Factory:
         if self.store.alias("trial", self._trial_key(action.recipe, action.tests)) is not None:
             return "these tests passed on this image before"
         catalogue: Catalogue = self._catalogue(action.commit)
-        built = self.built(action.recipe)
-        if built is None:
-            raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
-        result = self.try_out(catalogue, action.subject, built)
+        result = self.try_out(catalogue, action.subject, self._image(action))
         report = self.store.put_bytes(result.junit())
         if not result.passed:
             raise UserError(
@@ -198,10 +218,9 @@ class Factory:
     # -- release
 
     def _record(self, action: Record) -> str:
-        built = self.built(action.recipe)
-        if built is None:
-            raise UserError("its image is not in the store", hint="run vmkeeper apply again: it is built anew")
+        built = self._image(action)
         catalogue: Catalogue = self._catalogue(action.commit)
+        _same_as_before(catalogue.release(action.subject), action.version, built)
         recipe = self.recipe(action.subject, action.commit, action.recipe)
         tests = None
         if action.tests is not None:
@@ -227,11 +246,31 @@ class Factory:
             tests=tests,
             lint=built.findings,
         )
-        path = f"appliances/{action.subject}/release.yaml"
+        data, folder = dump(release), f"appliances/{action.subject}"
+        provenance = self._provenance(action, RecordBytes(sha512_hex(data), release))
         reason = f"{action.reason[0].upper()}{action.reason[1:]}"
         message = f"release: {action.subject} {action.version}\n\n{reason}.\nBuilt from {action.built}, recipe {action.recipe}.\n"
-        commit = commit_files(self.repository, self.repository.branch(), {path: dump(release)}, message)
-        return f"version {action.version} in commit {commit[:10]}"
+        files = {f"{folder}/release.yaml": data, f"{folder}/{slsa.FILE}": provenance}
+        commit = commit_files(self.repository, self.repository.branch(), files, message)
+        return f"version {action.version} in commit {commit[:10]}" + (" with provenance" if provenance else "")
+
+    def _provenance(self, action: Record, record: RecordBytes) -> bytes | None:
+        """What this builder signs about a release; None where it is no builder of the policy at the commit that is carried out."""
+        builder = self._builder(action.commit)
+        if self.attestor is None or builder is None:
+            return None
+        run = Invocation.model_validate(self.store.alias("invocation", action.recipe))
+        wanted = locks(self._catalogue(action.built), action.subject)
+        return self.attestor.attest(builder, record, root_commit(self.repository, action.commit), wanted, run)
+
+
+def _same_as_before(release: Release | None, version: Version, built: Built) -> None:
+    """Raise UserError where an image that was lost was built again for a version that exists, and is another one."""
+    if release is not None and release.version == version and release.files != built.files:
+        raise UserError(
+            f"built again, {release.appliance} has other bytes than its version {version}",
+            hint="find out why with: vmkeeper endorse --rebuild; or change the appliance, so that it gets a version of its own",
+        )
 
 
 def _local_file(store: Store, sha512: str, work: Path) -> Path:

@@ -15,15 +15,20 @@ from pathlib import Path
 
 from platformdirs import user_data_dir
 
-from vmkeeper.documents.kinds import Kind
-from vmkeeper.documents.load import load
 from vmkeeper.errors import Transient, UserError
+from vmkeeper.execute.verification import read_pins
 from vmkeeper.images.files import remove_leftovers, write_file
+from vmkeeper.trust.keys.certificates import Authorities, Crls, read_authorities
 from vmkeeper.trust.memory import Memory, read_memory, write_memory
 from vmkeeper.trust.pins import Pins
 
 VARIABLE = "VMKEEPER_SITE_HOME"
-_PINS = Kind("pins", "Site pins", Pins, "*/pins.yaml")
+
+
+def read_ca_folder(folder: Path, crls: Crls) -> Authorities:
+    """The authorities of a CA folder in IGTF layout; none where there is no folder."""
+    names = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith(".")) if folder.is_dir() else []
+    return read_authorities({path.name: path.read_bytes() for path in names}, crls)
 
 
 class SiteHome:
@@ -37,6 +42,7 @@ class SiteHome:
         self.cache = self.folder / "cache"
         self._pins = self.folder / "pins.yaml"
         self._memory = self.folder / "memory.json"
+        self._site = self.folder / "site.yaml"
 
     @classmethod
     def of(cls, site: str, home: Path | None) -> SiteHome:
@@ -52,9 +58,11 @@ class SiteHome:
         """What the site pinned. Raises UserError where nothing is, Problems where it cannot be read."""
         if not self.pinned():
             raise UserError("this site has pinned nobody yet", where=str(self._pins), hint="vmkeeper site init NAME --home DIR --ca FILE")
-        document = load(_PINS, self._pins.read_bytes(), str(self._pins))
-        assert isinstance(document, Pins)
-        return document
+        return read_pins(self._pins.read_bytes(), str(self._pins))
+
+    def authorities(self, pins: Pins) -> Authorities:
+        """The authorities that signers' certificates must lead to, with their revocation lists."""
+        return read_ca_folder(self.ca, pins.crls)
 
     def certificates(self) -> tuple[Path, ...]:
         """The CA certificates, by name."""
@@ -72,10 +80,16 @@ class SiteHome:
         if memory != self.memory():
             write_file(self._memory, write_memory(memory), mode=0o600)
 
-    def pin(self, pins_text: str, certificates: dict[str, bytes]) -> None:
-        """Write CA certificates and pins; the pins come last, so that a site is pinned in full or not at all."""
+    def accepted_site(self) -> bytes | None:
+        """The site's file as it was accepted here; None where administrators sign it."""
+        return self._site.read_bytes() if self._site.exists() else None
+
+    def pin(self, pins_text: str, certificates: dict[str, bytes], site: bytes | None) -> None:
+        """Write CA certificates, the accepted site's file and pins; the pins come last, so that a site is pinned in full or not at all."""
         for name, data in certificates.items():
             write_file(self.ca / name, data)
+        if site is not None:
+            write_file(self._site, site)
         write_file(self._pins, pins_text.encode())
 
     @contextmanager

@@ -7,29 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from typing import cast
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds import connect as connect_cloud
 from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
+from vmkeeper.documents.kinds import KINDS
+from vmkeeper.documents.load import load
+from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url, verified_list
-from vmkeeper.execute.verification import PREFIXES, judge
+from vmkeeper.execute.verification import judge, sight
 from vmkeeper.images.web import read_url
-from vmkeeper.lists.hepix import HepixList
+from vmkeeper.lists.hepix import HepixList, version_key
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
 from vmkeeper.plan.wanted import Current, NotAllowed, Note, Offer, Standing, Subscribed, Unusable
 from vmkeeper.progress import Progress, Silent
-from vmkeeper.repository.tags import raw_tags, root_commit
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.approval import Decision, decide
-from vmkeeper.trust.memory import Memory, at, with_tags
-from vmkeeper.trust.pins import PinnedEndorsers, PinnedImageList, Pins
-from vmkeeper.trust.verify import Accepted, Verdict
-from vmkeeper.values import Version, sha512_hex
+from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.memory import Memory
+from vmkeeper.trust.people import TrustedEndorsers
+from vmkeeper.trust.pins import PinnedImageList, Pins
+from vmkeeper.trust.verify import Accepted
+from vmkeeper.values import Version, format_time, sha512_hex
 
 Fetch = Callable[[str], bytes]
 """Brings a signed list by its URL."""
@@ -46,6 +51,7 @@ class View:
     lists: tuple[Subscribed, ...]
     standings: Mapping[tuple[str, str, Version], Standing]
     decisions: tuple[Decision, ...]
+    judgement: Judgement
     notes: tuple[Note, ...]
     memory: Memory
     cloud: Cloud
@@ -64,8 +70,8 @@ class _Looking:
     progress: Progress
     head: str
     site: Site
+    judgement: Judgement
     memory: Memory
-    judged: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
     lists: list[Subscribed] = field(default_factory=list)
     standings: dict[tuple[str, str, Version], Standing] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -94,6 +100,33 @@ def site_document(catalogue: Catalogue, name: str) -> Site:
     return site
 
 
+def site_in_force(home: SiteHome, pins: Pins, judgement: Judgement, name: str) -> Site:
+    """What the site decided: its file as its administrators signed it, or as it was accepted here; never what a maintainer merged.
+
+    Raises Refused (R20) where there is none.
+    """
+    if pins.site is None or pins.site.name != name:
+        hint = f"pin it: vmkeeper site init {name}"
+        raise Refused(
+            "R20", "the pins are not those of this site", where=name, why=f"they are for {pins.site.name if pins.site else 'no site'}", hint=hint
+        )
+    path = f"sites/{name}.yaml"
+    if pins.site.administrators:
+        if not judgement.consents:
+            why = "; ".join(map(str, judgement.refused_consents)) or "nobody has signed one"
+            raise Refused(
+                "R20", "no approval of the site's file is in force", where=path, why=why, hint=f"administrators sign: vmkeeper approve {name}"
+            )
+        data = judgement.consents[-1].data
+    else:
+        accepted = home.accepted_site()
+        if accepted is None or sha512_hex(accepted) != pins.site.file:
+            hint = f"accept it again: vmkeeper site init {name}"
+            raise Refused("R20", "the site's file is not the one that was accepted here", where=str(home.folder / "site.yaml"), hint=hint)
+        data = accepted
+    return cast("Site", load(KINDS["site"], data, path))
+
+
 def look(
     repository: Repository,
     home: SiteHome,
@@ -106,21 +139,22 @@ def look(
 ) -> View:
     """See what the followed repository, its lists and the cloud say at a time. `connect` gives the site's cloud.
 
-    A list that cannot be had or trusted is reported in the view and stops nothing else. Raises Refused where the
-    repository (R1), the clock (R13) or a known tag (R8) cannot be trusted: then nothing can be concluded.
+    A list that cannot be had or trusted is reported in the view and stops nothing else. Raises Untrusted where nothing
+    can be concluded from the repository: then nothing is done.
     """
-    pins, head = home.pins(), mainline_head(repository)
-    memory = at(home.memory(), now, pins.clock_skew)
-    root = root_commit(repository, head)
-    if root != pins.repository:
-        hint = "name the repository that the site pinned, with -C"
-        raise Refused("R1", "this is another repository than the site pinned", why=f"root commit {root}, pinned {pins.repository}", hint=hint)
+    pins, head, progress = home.pins(), mainline_head(repository), progress or Silent()
+    seen = sight(repository, head)
+    progress.step("trust", f"judging {len(seen.tags)} signed tags")
+    judgement = judge(seen, pins, home.memory(), home.authorities(pins), now)
     catalogue = Catalogue.at(repository, head)
-    site = site_document(catalogue, name)
+    site = site_in_force(home, pins, judgement, name)
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
-    looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress or Silent(), head, site, memory)
-    _see_tags(looking, repository)
+    looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress, head, site, judgement, judgement.memory)
+    if (proposed := catalogue.snapshot.read(f"sites/{name}.yaml")) is not None and _differs(proposed, site, name):
+        looking.notes.append(
+            Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once approved")
+        )
     marked = [image.spec for image in images if image.spec is not None and image.owner == cloud.owner]
     for subscription in site.subscribe:
         _see_list(looking, subscription, marked)
@@ -132,6 +166,7 @@ def look(
         lists=tuple(looking.lists),
         standings=looking.standings,
         decisions=tuple(looking.decisions),
+        judgement=judgement,
         notes=tuple(looking.notes),
         memory=looking.memory,
         cloud=cloud,
@@ -139,18 +174,9 @@ def look(
     )
 
 
-def _see_tags(looking: _Looking, repository: Repository) -> None:
-    """Judge all tags under each endorser list that counts, and remember what was accepted (R8)."""
-    present = {name: sha512_hex(raw) for name, raw in raw_tags(repository, *PREFIXES).items() if raw is not None}
-    accepted: dict[str, str] = {}
-    for pin in looking.pins.image_lists:
-        if pin.endorsers not in looking.judged:
-            looking.progress.step(pin.endorsers, f"verifying {len(present)} signed tags")
-            pinned = _pinned(looking.pins, pin)
-            verdicts = judge(repository, looking.head, looking.pins.repository, pinned, looking.now, looking.pins.clock_skew)
-            looking.judged[pin.endorsers] = verdicts
-            accepted |= {verdict.tag: verdict.sha512 for verdict in verdicts if isinstance(verdict, Accepted)}
-    looking.memory = with_tags(looking.memory, accepted, present)
+def _differs(proposed: bytes, site: Site, name: str) -> bool:
+    found = read_document(KINDS["site"], proposed, f"sites/{name}.yaml").document
+    return found != site
 
 
 def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageSpec]) -> None:
@@ -159,35 +185,53 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
     if pin is None:
         looking.lists.append(Subscribed(subscription.list, "", Unusable("the site has not pinned this list; pin it with: vmkeeper site init")))
         return
+    if pin.endorsers not in looking.judgement.verdicts:
+        number = looking.judgement.enactments.current.number
+        looking.lists.append(Subscribed(pin.name, pin.uuid, Unusable(f"policy {number} in force has no endorser list {pin.endorsers}")))
+        return
     found, names = _list(looking, subscription, pin), _names(looking, pin)
     offers: tuple[Offer, ...] = ()
     if isinstance(found, HepixList):
         offers, notes = offers_of(found, subscription, names)
         looking.notes += notes
     state = Current(found.expires, offers) if isinstance(found, HepixList) else found
-    looking.lists.append(Subscribed(pin.name, pin.uuid, state))
+    looking.lists.append(Subscribed(pin.name, pin.uuid, state, looking.judgement.frozen.get(pin.endorsers)))
     specs = [*(offer.spec for offer in offers), *(spec for spec in marked if spec.list == pin.uuid)]
     called = {spec.uuid: names.get(spec.uuid, spec.appliance) for spec in specs}
     decisions = decide(
-        looking.judged[pin.endorsers],
-        pinned=_pinned(looking.pins, pin),
+        looking.judgement.verdicts[pin.endorsers],
+        endorsers=_endorsers(looking, pin),
         approve=looking.site.approve,
         block=looking.site.block,
         releases=sorted({(called[spec.uuid], spec.version) for spec in specs}),
     )
     looking.decisions += decisions
-    looking.standings |= _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()})
+    made = _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()})
+    if (late := _too_late(looking, pin)) is not None:
+        made = dict.fromkeys(made, late)
+    looking.standings |= made
+
+
+def _too_late(looking: _Looking, pin: PinnedImageList) -> NotAllowed | None:
+    """What becomes of everything under a list that nothing fresh was heard of for longer than the site's grace."""
+    frozen = looking.judgement.frozen.get(pin.endorsers)
+    if frozen is None or frozen.since is None or looking.now < frozen.since + timedelta(seconds=looking.site.retire.stale_grace):
+        return None
+    why = "; ".join(map(str, frozen.refusals))
+    return NotAllowed(
+        "stale", f"nothing fresh since {format_time(frozen.since)}, longer than the site's grace of {looking.site.retire.stale_grace}: {why}"
+    )
 
 
 def _standings(
     looking: _Looking, pin: PinnedImageList, decisions: tuple[Decision, ...], names: Mapping[str, str], others: Mapping[str, str]
 ) -> dict[tuple[str, str, Version], Standing]:
     """Standings by UUID. A UUID belongs to the one appliance that `names` gives it; `others` (name → UUID) are from images and offers."""
-    pinned, verdicts = _pinned(looking.pins, pin), looking.judged[pin.endorsers]
+    endorsers, verdicts = _endorsers(looking, pin), looking.judgement.verdicts[pin.endorsers]
     known = {**others, **{name: uuid for uuid, name in names.items()}}
     made: dict[tuple[str, str, Version], Standing] = {}
     for decision in decisions:
-        standing = standing_of(decision, looking.site, pinned, verdicts)
+        standing = standing_of(decision, looking.site, endorsers, verdicts)
         uuid = decision.statement.uuid if decision.accepted else known.get(decision.appliance, "")
         if decision.accepted and names.get(uuid) != decision.appliance:
             standing = NotAllowed("unendorsed", f"the UUID {uuid} belongs to {names.get(uuid)}, not to {decision.appliance} [R14]")
@@ -205,15 +249,26 @@ def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -
             raise UserError(f"there is no imagelists/{subscription.list}.yaml at commit {looking.head[:12]}")
         url = list_url(document.url, subscription.list)
         looking.progress.step(subscription.list, f"fetching {url}")
-        found, looking.memory = verified_list(looking.fetch(url), pin, looking.home.ca, looking.memory, looking.now, looking.pins.clock_skew)
+        authorities = looking.home.authorities(looking.pins)
+        found, looking.memory = verified_list(looking.fetch(url), pin, authorities, looking.memory, looking.now, looking.pins.clock_skew)
+        _not_withheld(looking, found)
     except VmkeeperError as error:
         return Unusable(str(error), last.expires if last else None)
     return found
 
 
+def _not_withheld(looking: _Looking, found: HepixList) -> None:
+    """R15: the list is not older than the one that the freshness statement saw."""
+    fresh = looking.judgement.fresh.said
+    for mark in fresh.lists if fresh else ():
+        if mark.uuid == found.uuid and version_key(found.version) < version_key(mark.version):
+            why = f"version {found.version}, and {mark.version} was published by {format_time(fresh.issued) if fresh else ''}"
+            raise Refused("R15", "an older list than the published one", where=found.uuid, why=why, hint="fetch it from its source")
+
+
 def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:
     """Appliance UUID → name: as the list's own document says, and as accepted statements say of others."""
-    said = [verdict.statement for verdict in looking.judged[pin.endorsers] if isinstance(verdict, Accepted)]
+    said = [verdict.statement for verdict in looking.judgement.verdicts[pin.endorsers] if isinstance(verdict, Accepted)]
     names = {statement.uuid: statement.appliance for statement in said}
     try:
         document = looking.catalogue.image_list(pin.name)
@@ -226,10 +281,8 @@ def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:
     return names
 
 
-def _pinned(pins: Pins, pin: PinnedImageList) -> PinnedEndorsers:
-    found = pins.endorser_list(pin.endorsers)
-    assert found is not None  # the pins' own rule
-    return found
+def _endorsers(looking: _Looking, pin: PinnedImageList) -> TrustedEndorsers:
+    return looking.judgement.enactments.current.policy.lists[pin.endorsers]
 
 
 def _fetch(pins: Pins, url: str) -> bytes:

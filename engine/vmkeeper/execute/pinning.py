@@ -7,22 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
+from pydantic import ValidationError
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url
 from vmkeeper.execute.observe import mainline_head
+from vmkeeper.execute.verification import judge, own_pins, sight
 from vmkeeper.images.web import read_url
 from vmkeeper.lists import smime
-from vmkeeper.lists.names import DistinguishedName
-from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList
-from vmkeeper.repository.tags import root_commit
+from vmkeeper.model.keys import SSHKey, X509Key
 from vmkeeper.repository.tree import Repository
+from vmkeeper.trust.keys.certificates import Authorities
+from vmkeeper.trust.keys.interface import HeldKey, HeldOpenPGPKey
+from vmkeeper.trust.keys.names import DistinguishedName
+from vmkeeper.trust.keys.packets import read_certificate
+from vmkeeper.trust.keys.ssh import public_key_of
 from vmkeeper.trust.memory import Memory
-from vmkeeper.trust.pins import FetchPolicy, PinnedImageList, Pins, pins_from, to_yaml
+from vmkeeper.trust.people import Holder
+from vmkeeper.trust.pins import FetchPolicy, PinnedImageList, PinnedSite, Pins, to_yaml
+from vmkeeper.values import sha256_hex, sha512_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,56 +41,106 @@ class Signer:
     issuer: str
 
 
-def candidate_pins(
-    repository: Repository, site: str, ca: tuple[Path, ...], now: datetime, *, signer: Path | None = None, allowed_hosts: Collection[str] = ()
-) -> Pins:
-    """The pins that the repository proposes for a site's subscriptions.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a site's administrator asks for beyond what the repository proposes."""
 
-    ca: PEM files with the authorities' certificates. signer: the certificate of the lists' signer; without it each list is fetched
-    and its signer taken from its verified signature.
-    """
-    authorities = tuple(certificate for file in ca for certificate in smime.load_authorities(file))
+    ca: tuple[Path, ...]
+    """PEM files with the authorities' certificates."""
+    signer: Path | None = None
+    """The certificate of the lists' signer; without it each list is fetched and its signer taken from its verified signature."""
+    allowed_hosts: tuple[str, ...] = ()
+    administrators: tuple[str, ...] = ()
+    """`NAME=FILE`, each with a public key or certificate; none: the site's file as it is now is pinned."""
+    quorum: int = 1
+    """How many administrators must approve."""
+    source: str | None = None
+    """Where the site fetches the repository from by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What would be pinned: the pins, and the site's file where that is pinned by itself."""
+
+    pins: Pins
+    site: bytes | None
+
+
+def proposal(repository: Repository, site: str, wishes: Wishes, now: datetime) -> Proposal:
+    """The pins that the repository proposes for a site, with its policy in force."""
+    authorities = tuple(certificate for file in wishes.ca for certificate in smime.load_authorities(file))
     head = mainline_head(repository)
     catalogue = Catalogue.at(repository, head)
-    document = catalogue.site(site)
-    if document is None:
+    document, data = catalogue.site(site), catalogue.snapshot.read(f"sites/{site}.yaml")
+    if document is None or data is None:
         raise UserError(f"there is no sites/{site}.yaml at commit {head[:12]}", hint="write and commit it first")
+    seen = sight(repository, head)
+    pins = own_pins(repository, seen)
+    judgement = judge(seen, pins, Memory(), Authorities(authorities), now)
+    current = judgement.enactments.current
     lists: list[PinnedImageList] = []
-    endorsers: dict[str, EndorserList] = {}
     for name in dict.fromkeys(subscription.list for subscription in document.subscribe):
         source = catalogue.image_list(name)
-        endorser_list = catalogue.endorser_list(source.endorsed_by) if source else None
-        if source is None or endorser_list is None:
-            missing = f"endorsers/{source.endorsed_by}.yaml" if source else f"imagelists/{name}.yaml"
-            raise UserError(
-                f"there is no {missing} at commit {head[:12]}", where=f"sites/{site}.yaml", hint="commit it, or change what the site subscribes to"
-            )
-        who = _of_certificate(signer) if signer else _of_list(source, name, authorities, now, allowed_hosts)
+        if source is None:
+            hint = "commit it, or change what the site subscribes to"
+            raise UserError(f"there is no imagelists/{name}.yaml at commit {head[:12]}", where=f"sites/{site}.yaml", hint=hint)
+        if source.endorsed_by not in current.policy.lists:
+            hint = "have the principals sign a policy with it: vmkeeper policy sign"
+            raise UserError(f"policy {current.number} in force has no endorser list {source.endorsed_by}", where=f"imagelists/{name}.yaml", hint=hint)
+        who = _of_certificate(wishes.signer) if wishes.signer else _of_list(source, name, authorities, now, wishes.allowed_hosts)
         lists.append(PinnedImageList(name=name, uuid=source.uuid, signer=who.subject, ca=who.issuer, endorsers=source.endorsed_by))
-        endorsers[source.endorsed_by] = endorser_list
-    snapshot = repository.at(head)
+    administrators = tuple(map(_administrator, wishes.administrators))
+    pinned = PinnedSite(name=site, file=None if administrators else sha512_hex(data), administrators=administrators, quorum=wishes.quorum)
+    fields = {
+        "policy": current.mark,
+        "quorum": current.policy.document.quorum,
+        "principals": current.policy.principals,
+        "image_lists": tuple(lists),
+        "site": pinned,
+        "source": wishes.source,
+        "fetch": FetchPolicy(allowed_hosts=wishes.allowed_hosts),
+    }
+    return Proposal(Pins.model_validate({**dict(pins), **fields}), None if administrators else data)
 
-    def key_file(path: str) -> bytes:
-        data = snapshot.read(f"endorsers/{path}")
-        if data is None:
-            raise UserError(f"there is no endorsers/{path} at commit {head[:12]}", hint="commit the public key there")
-        return data
 
-    return pins_from(root_commit(repository, head), endorsers, key_file, tuple(lists), fetch=FetchPolicy(allowed_hosts=tuple(allowed_hosts)))
+def _administrator(text: str) -> Holder:
+    """An administrator from `NAME=FILE`: an SSH .pub file, an armoured OpenPGP key, or a certificate in PEM."""
+    name, _, file = text.partition("=")
+    path = Path(file).expanduser()
+    if not name or not path.is_file():
+        raise UserError(
+            "an administrator is given as NAME=FILE", where=text, hint="FILE is a public key: SSH .pub, OpenPGP .asc, or a certificate .pem"
+        )
+    content = path.read_bytes()
+    key: HeldKey
+    if b"-----BEGIN PGP PUBLIC KEY" in content:
+        armour = content.decode("ascii", errors="replace").strip() + "\n"
+        key = HeldOpenPGPKey(type="openpgp", fingerprint=read_certificate(armour).fingerprint, armour=armour)
+    elif b"-----BEGIN CERTIFICATE" in content:
+        certificate = smime.load_authorities(path)[0]
+        digest = sha256_hex(certificate.public_bytes(Encoding.DER))
+        subject, issuer = DistinguishedName.of(certificate.subject), DistinguishedName.of(certificate.issuer)
+        key = X509Key(type="x509", subject=str(subject), issuer=str(issuer), certificate=digest)
+    else:
+        key = SSHKey(type="ssh", key=public_key_of(str(path)))
+    try:
+        return Holder(name=name, keys=(key,))
+    except ValidationError as error:
+        raise UserError("this is no name for an administrator", where=text, why=error.errors()[0]["msg"]) from None
 
 
-def pin(home: SiteHome, pins: Pins, certificates: tuple[Path, ...]) -> None:
-    """Write the pins and CA certificates. Tags remembered from another repository are forgotten, times and lists are not."""
+def pin(home: SiteHome, proposed: Proposal, certificates: tuple[Path, ...]) -> None:
+    """Write the pins and CA certificates. What was remembered of another repository is forgotten, times and lists are not."""
     with home.locked():
-        if home.pinned() and home.pins().repository != pins.repository:
+        if home.pinned() and home.pins().repository != proposed.pins.repository:
             memory = home.memory()
             home.remember(Memory(newest=memory.newest, lists=memory.lists))
-        home.pin(to_yaml(pins), _named(certificates))
+        home.pin(to_yaml(proposed.pins), _named(certificates), proposed.site)
 
 
-def is_pinned(home: SiteHome, pins: Pins, certificates: tuple[Path, ...]) -> bool:
+def is_pinned(home: SiteHome, proposed: Proposal, certificates: tuple[Path, ...]) -> bool:
     """Whether the site has these very pins and certificates already."""
-    if not home.pinned() or home.pins() != pins:
+    if not home.pinned() or home.pins() != proposed.pins or home.accepted_site() != proposed.site:
         return False
     there = {path.read_bytes() for path in home.certificates()}
     return all(path.read_bytes() in there for path in certificates)

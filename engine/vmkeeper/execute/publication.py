@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import Problems, Refused, Transient, UserError
-from vmkeeper.execute.verification import judge
+from vmkeeper.execute.verification import judge, own_pins, sight
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.images.files import PREFIX, hash_file, remove_leftovers, reported, sync_folder, write_file
 from vmkeeper.images.store import Store
@@ -28,9 +28,10 @@ from vmkeeper.plan.actions import Action
 from vmkeeper.plan.plan import Plan
 from vmkeeper.plan.publication import INDEX_FILE, LIST_FILE, Desired, ListSigner, Published, PublishImage, RemoveImage, SignList, WriteIndex
 from vmkeeper.progress import Progress
-from vmkeeper.repository.tags import root_commit
 from vmkeeper.trust.approval import decide
-from vmkeeper.trust.pins import pin_list
+from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.keys.certificates import Authorities
+from vmkeeper.trust.memory import Memory
 from vmkeeper.values import CommitId, Size
 
 _LIST_LIMIT = 24 << 20
@@ -41,28 +42,30 @@ def list_signer(signer: Signer) -> ListSigner:
     return ListSigner(str(signer.subject), str(signer.issuer), signer.certificate.not_valid_after_utc)
 
 
-def desired(catalogue: Catalogue, head: CommitId, names: Sequence[str], now: datetime) -> tuple[Desired, ...]:
-    """The image lists of a commit with what trust decides about their releases, judged by the commit's own endorser lists.
+def desired(catalogue: Catalogue, head: CommitId, names: Sequence[str], now: datetime, authorities: Authorities) -> tuple[Desired, ...]:
+    """The image lists of a commit with what trust decides about their releases, under the policy in force.
 
-    names: which lists; none: all of them. Raises UserError for a list that is not there.
+    names: which lists; none: all of them. Raises UserError for a list that is not there, Untrusted where nothing can be concluded.
     """
     known = catalogue.names("imagelists")
     for name in names:
         if name not in known:
             raise UserError(f"there is no image list {name}", where="imagelists/", hint=f"there are {', '.join(known) or 'none'}")
-    return tuple(_desired(catalogue, head, name, now) for name in names or known)
+    seen = sight(catalogue.repository, head)
+    judgement = judge(seen, own_pins(catalogue.repository, seen), Memory(), authorities, now)
+    return tuple(_desired(catalogue, name, judgement) for name in names or known)
 
 
-def _desired(catalogue: Catalogue, head: CommitId, name: str, now: datetime) -> Desired:
+def _desired(catalogue: Catalogue, name: str, judgement: Judgement) -> Desired:
     spec = catalogue.image_list(name)
     assert spec is not None
-    endorsers = catalogue.endorser_list(spec.endorsed_by)
+    policy = judgement.enactments.current
+    endorsers = policy.policy.lists.get(spec.endorsed_by)
     if endorsers is None:
-        hint = f"write endorsers/{spec.endorsed_by}.yaml, or name another list"
-        raise UserError(f"the endorser list {spec.endorsed_by} does not exist", where=f"imagelists/{name}.yaml", hint=hint)
-    pinned = pin_list(spec.endorsed_by, endorsers, lambda path: catalogue.snapshot.read(f"endorsers/{path}") or b"")
-    verdicts = judge(catalogue.repository, head, root_commit(catalogue.repository, head), pinned, now)
-    decisions = decide(verdicts, pinned=pinned, approve=(Approval(appliance="*"),), block=())
+        hint = f"write endorsers/{spec.endorsed_by}.yaml and have the principals sign it (vmkeeper policy sign), or name another list"
+        raise UserError(f"policy {policy.number} in force has no endorser list {spec.endorsed_by}", where=f"imagelists/{name}.yaml", hint=hint)
+    verdicts = judgement.verdicts[spec.endorsed_by]
+    decisions = decide(verdicts, endorsers=endorsers, approve=(Approval(appliance="*"),), block=())
     there = set(catalogue.names("appliances"))
     appliances = {one.appliance: catalogue.resolved(one.appliance).appliance for one in spec.appliances if one.appliance in there}
     return Desired(name, spec, endorsers, appliances, decisions)

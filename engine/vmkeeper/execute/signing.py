@@ -1,106 +1,128 @@
-"""Who signs: the key that git's configuration names, and the endorser that the repository's lists know by it."""
+"""Who signs: the key that git's configuration names, and whom the policy in force knows by it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.repository.tree import Repository, Snapshot
-from vmkeeper.trust.keys import openpgp, ssh
-from vmkeeper.trust.pins import PinnedEndorser, PinnedEndorsers, key_id, pin_list
+from vmkeeper.model.keys import X509Key
+from vmkeeper.repository.tree import Repository
+from vmkeeper.trust import statement, tagobject
+from vmkeeper.trust.keys import openpgp, ssh, x509
+from vmkeeper.trust.keys.interface import HeldKey
+from vmkeeper.trust.people import Holder, TrustedEndorser, TrustedEndorsers, key_id
+from vmkeeper.trust.policy import Policy
+from vmkeeper.trust.said import Statement
+from vmkeeper.trust.tagobject import Tagger
+
+H = TypeVar("H", bound=Holder)
+Kind = Literal["openpgp", "ssh", "x509"]
+KINDS: tuple[Kind, ...] = ("openpgp", "ssh", "x509")
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key of the user: `name` is how gpg or ssh-keygen is asked for it, `id` how statements name it."""
+    """A key of the user: `name` is how gpg, ssh-keygen or gpgsm is asked for it, `id` how statements name it."""
 
-    type: Literal["openpgp", "ssh"]
+    type: Kind
     name: str
     id: str
+    certificate: x509.CertificateName | None = None
+    """Whose certificate it is, for an X.509 key."""
+    program: str = "gpgsm"
+    """What signs with an X.509 key that is neither a file nor on a token."""
 
     def sign(self, data: bytes) -> str:
         """An armoured signature; asks for a PIN or passphrase where the user's own tools do."""
-        return openpgp.sign(self.name, data) if self.type == "openpgp" else ssh.sign(self.name, data)
+        match self.type:
+            case "openpgp":
+                return openpgp.sign(self.name, data)
+            case "ssh":
+                return ssh.sign(self.name, data)
+        return x509.sign(self.name, data, gpgsm=self.program)
+
+    def is_one_of(self, keys: Iterable[HeldKey]) -> bool:
+        """Whether it is one of somebody's keys."""
+        if self.certificate is not None:
+            return any(isinstance(key, X509Key) and x509.fits(key, self.certificate) for key in keys)
+        return self.id in {key_id(key) for key in keys}
+
+
+def signing_key(repository: Repository, chosen: str | None = None) -> SigningKey:
+    """The key to sign with: `chosen`, else what git is set to use.
+
+    chosen: an OpenPGP fingerprint or address, an SSH key file or public key, a certificate file or PKCS#11 address. Reads
+    user.signingKey and gpg.format (openpgp, ssh, x509) as git does; without user.signingKey it is the OpenPGP key or
+    certificate of user.email. Raises UserError where that is no key we can sign with.
+    """
+    name = chosen or repository.config("user.signingKey") or ""
+    kind = _kind(chosen) if chosen else repository.config("gpg.format") or "openpgp"
+    if kind == "ssh" and name:
+        return SigningKey("ssh", name, f"ssh:{ssh.read_public_key(ssh.public_key_of(name)).fingerprint}")
+    name = name or repository.config("user.email") or ""
+    if kind == "openpgp" and name:
+        return SigningKey("openpgp", name, f"openpgp:{openpgp.primary_fingerprint(name)}")
+    if kind == "x509" and name:
+        program = repository.config("gpg.x509.program") or "gpgsm"
+        certificate = x509.identity_of(name, gpgsm=program)
+        return SigningKey("x509", name, f"x509:{certificate.sha256}", certificate, program)
+    raise UserError(
+        "there is no key to sign with" if kind in KINDS else f"git's gpg.format {kind} is not known",
+        hint="set git config user.signingKey (and gpg.format openpgp, ssh or x509), or give --key",
+    )
+
+
+def _kind(chosen: str) -> Kind:
+    if chosen.startswith("pkcs11:") or chosen.partition(",")[0].endswith((".pem", ".crt")):
+        return "x509"
+    return "ssh" if ssh.is_literal(chosen) or "/" in chosen or Path(chosen).expanduser().is_file() else "openpgp"
+
+
+def signed_tag(said: Statement, key: SigningKey, full_name: str, email: str) -> bytes:
+    """The raw object of the tag that says this, signed."""
+    tagger = Tagger(_plain(full_name) or said.signer, _plain(email) or "unknown", int(said.issued.timestamp()))
+    body = tagobject.unsigned(said.commit, said.ref, tagger, statement.encode(said))
+    return body + key.sign(body).encode()
+
+
+def _plain(text: str) -> str:
+    """Text for a tagger line: what git does not allow there is left out."""
+    return re.sub(r"[<>\x00-\x1f\x7f-\x9f]", "", text).strip()[:200]
+
+
+def owner(people: Iterable[H], key: SigningKey) -> H | None:
+    """Whose key it is."""
+    return next((one for one in people if key.is_one_of(one.keys)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An endorser on a list of this repository, as a site that pins the list now would see it."""
+    """An endorser on a list of the policy in force."""
 
-    pinned: PinnedEndorsers
-    endorser: PinnedEndorser
-
-
-def signing_key(repository: Repository, chosen: str | None = None) -> SigningKey:
-    """The key to sign with: `chosen` (a fingerprint, address, key file or SSH public key), else what git is set to use.
-
-    Reads user.signingKey and gpg.format (openpgp or ssh) as git does; without user.signingKey it is the OpenPGP key of
-    user.email. Raises UserError where that is no key we can sign with.
-    """
-    name = chosen or repository.config("user.signingKey") or ""
-    if chosen:
-        kind = "ssh" if ssh.is_literal(chosen) or "/" in chosen or Path(chosen).expanduser().is_file() else "openpgp"
-    else:
-        kind = repository.config("gpg.format") or "openpgp"
-    if kind == "ssh" and name:
-        public = ssh.read_public_key(ssh.public_key_of(name))
-        return SigningKey("ssh", name, f"ssh:{public.fingerprint}")
-    if kind == "openpgp" and (name or repository.config("user.email")):
-        fingerprint = openpgp.primary_fingerprint(name or repository.config("user.email") or "")
-        return SigningKey("openpgp", name or fingerprint, f"openpgp:{fingerprint}")
-    raise UserError(
-        "there is no key to sign with" if kind in ("openpgp", "ssh") else f"keys of the kind {kind} cannot sign endorsements",
-        hint="set git config user.signingKey (and gpg.format openpgp or ssh), or give --key",
-    )
+    endorsers: TrustedEndorsers
+    endorser: TrustedEndorser
 
 
-def pinned_lists(catalogue: Catalogue, names: Iterable[str]) -> tuple[PinnedEndorsers, ...]:
-    """Endorser lists of a commit with the key files that lie beside them. Raises UserError for a list or key that is not there."""
-    snapshot = catalogue.snapshot
-    found = []
-    for name in names:
-        source = catalogue.endorser_list(name)
-        if source is None:
-            raise UserError(
-                f"there is no endorser list {name}",
-                where=f"endorsers/{name}.yaml",
-                hint=f"there is: {', '.join(catalogue.names('endorsers')) or 'none'}",
-            )
-        found.append(pin_list(name, source, lambda path: key_file(snapshot, path)))
-    return tuple(found)
-
-
-def key_file(snapshot: Snapshot, path: str) -> bytes:
-    """A key file by its path relative to endorsers/; UserError where there is none."""
-    data = snapshot.read(f"endorsers/{path}")
-    if data is None:
-        raise UserError("there is no such key file", where=f"endorsers/{path}", hint="write it with: gpg --armor --export FINGERPRINT, and commit it")
-    return data
-
-
-def role(catalogue: Catalogue, key: SigningKey, appliance: str, wanted: str | None = None) -> Role:
+def role(policy: Policy, key: SigningKey, appliance: str, wanted: str | None = None) -> Role:
     """Which endorser the key belongs to, and on which list; of several lists that with the shortest validity.
 
     Raises UserError where no list knows the key, Refused (R10) where the appliance is out of its endorser's scope.
     """
-    lists = pinned_lists(catalogue, [wanted] if wanted else catalogue.names("endorsers"))
-    roles = [Role(one, endorser) for one in lists for endorser in one.endorsers if key.id in map(key_id, endorser.keys)]
+    if wanted is not None and wanted not in policy.lists:
+        known = ", ".join(sorted(policy.lists)) or "none"
+        raise UserError(f"the policy in force has no endorser list {wanted}", where=f"endorsers/{wanted}.yaml", hint=f"there is: {known}")
+    lists = [policy.lists[wanted]] if wanted else list(policy.lists.values())
+    roles = [Role(one, endorser) for one in lists for endorser in one.endorsers if key.is_one_of(endorser.keys)]
     if not roles:
         where = f"endorsers/{wanted}.yaml" if wanted else "endorsers/"
-        raise UserError(
-            f"your key {key.id} belongs to no endorser",
-            where=where,
-            hint="use another key (--key), or propose yourself as an endorser by a pull request",
-        )
-    fitting = [one for one in roles if one.endorser.in_scope(appliance)]
+        hint = "use another key (--key); or be listed by a pull request, and have the principals sign the policy: vmkeeper policy sign"
+        raise UserError(f"your key {key.id} belongs to no endorser of the policy in force", where=where, hint=hint)
+    fitting = [one for one in roles if one.endorser.in_scope(appliance, one.endorsers.community)]
     if not fitting:
-        scopes = "; ".join(f"{one.pinned.name}: {', '.join(one.endorser.scope.appliances)}" for one in roles)
+        scopes = "; ".join(f"{one.endorsers.name}: {', '.join(one.endorser.scope.appliances)}" for one in roles)
         raise Refused("R10", f"{roles[0].endorser.name} may not answer for {appliance}", why=scopes, hint="widen the scope by a pull request")
-    if len({one.endorser.name for one in fitting}) > 1:
-        names = ", ".join(f"{one.endorser.name} on {one.pinned.name}" for one in fitting)
-        raise UserError("lists know your key under different names", why=names, hint="say for which list you speak, with --list")
-    return min(fitting, key=lambda one: int(one.pinned.maximum_lifetime))
+    return min(fitting, key=lambda one: int(one.endorsers.maximum_lifetime))

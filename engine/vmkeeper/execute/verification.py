@@ -1,53 +1,186 @@
-"""Ask the verifier about a repository: its tags, its mainline and its release records, judged by what is pinned."""
+"""Show a repository to the verifier: its tags, its commits, its release records, and the verifiers for each kind of key."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
-from vmkeeper.documents.kinds import KINDS
+from vmkeeper.documents.guard import read_yaml
+from vmkeeper.documents.kinds import KINDS, Kind
 from vmkeeper.documents.load import load
+from vmkeeper.errors import Refused, UserError
 from vmkeeper.model.release import Release
-from vmkeeper.repository.tags import mainline, raw_tags
-from vmkeeper.repository.tree import Repository
+from vmkeeper.repository.digest import files, tree_sha512
+from vmkeeper.repository.inspection import OWNED, twofold_problems
+from vmkeeper.repository.oddities import oddities
+from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, root_commit
+from vmkeeper.repository.tree import Repository, Snapshot
+from vmkeeper.trust import statement, tagobject
+from vmkeeper.trust.history import Record
+from vmkeeper.trust.judge import PREFIXES, Judgement, Sight
+from vmkeeper.trust.judge import judge as judge_sight
+from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.keys.openpgp import GpgVerifier
-from vmkeeper.trust.pins import PinnedEndorsers
-from vmkeeper.trust.verify import SKEW, Context, Record, Verdict, verify
-from vmkeeper.values import CommitId, Duration, sha512_hex
+from vmkeeper.trust.keys.ssh import SSHVerifier
+from vmkeeper.trust.keys.x509 import X509Verifier
+from vmkeeper.trust.memory import Memory
+from vmkeeper.trust.pins import Pins
+from vmkeeper.trust.policy import FOLDER, Policy, read_policy
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.said import PolicySignature
+from vmkeeper.trust.signature import Verifiers
+from vmkeeper.values import CommitId, Sha512, sha512_hex
 
-PREFIXES = ("endorse/", "withdraw/")
-"""Where endorsers' tags lie."""
+FRESHNESS_REF = "refs/vmkeeper/freshness"
+PINS = Kind("pins", "Site pins", Pins, "*/pins.yaml")
+_SIGN = "the principals sign it with: vmkeeper policy sign"
 
 
 class RepositoryHistory:
-    """A repository as `trust.verify.History`: the mainline is the first-parent line of `head`."""
+    """A repository as `trust.history.History`: the mainline is the first-parent line of `head`."""
 
     def __init__(self, repository: Repository, head: CommitId) -> None:
         self._repository = repository
-        self._head = head
+        self.head = head
+        self._records: dict[tuple[CommitId, str], Record | None] = {}
 
     @cached_property
     def _mainline(self) -> frozenset[CommitId]:
-        return mainline(self._repository, self._head)
+        return mainline(self._repository, self.head)
+
+    @cached_property
+    def _root(self) -> tuple[CommitId, Sha512]:
+        root = root_commit(self._repository, self.head)
+        return root, tree_sha512(self._repository.at(root))
+
+    def root(self) -> tuple[CommitId, Sha512]:
+        """The root commit and the SHA-512 of its tree."""
+        return self._root
+
+    def precedes(self, commit: CommitId, later: CommitId) -> bool:
+        """Whether `later` is the commit or comes after it through any parent."""
+        return is_ancestor(self._repository, commit, later)
 
     def on_mainline(self, commit: CommitId) -> bool:
         """Whether the commit was ever the head of the followed branch."""
         return commit in self._mainline
 
+    def tree(self, commit: CommitId, folder: str) -> Sha512:
+        """The SHA-512 of a folder; raises Refused R4, R7, R23, R25."""
+        return tree_sha512(self._at(commit), folder)
+
+    def files(self, commit: CommitId, folder: str) -> Mapping[str, bytes]:
+        """A folder's files by path; raises Refused R4, R7, R23, R25."""
+        return files(self._at(commit), folder)
+
+    def appliances(self) -> tuple[str, ...]:
+        """The appliances of the head."""
+        return tuple(entry.name for entry in self._at(self.head).entries("appliances") if entry.folder)
+
     def record(self, commit: CommitId, appliance: str) -> Record | None:
-        """The release record of an appliance at a commit of the mainline; raises Problems where it is broken."""
-        path = KINDS["release"].path_of(appliance)
-        data = self._repository.at(commit).read(path) if self.on_mainline(commit) else None
+        """The release record of an appliance at a commit of the mainline; raises Refused R21, R23, Problems where it is broken."""
+        key = (commit, appliance)
+        if key not in self._records:
+            self._records[key] = self._read(commit, appliance) if self.on_mainline(commit) else None
+        return self._records[key]
+
+    def _read(self, commit: CommitId, appliance: str) -> Record | None:
+        snapshot, path = self._at(commit), KINDS["release"].path_of(appliance)
+        for problem in snapshot.problems(f"appliances/{appliance}"):
+            raise Refused("R23", problem.what, where=problem.place, hint=problem.hint)
+        data = snapshot.read(path)
         if data is None:
             return None
-        return Record(sha512_hex(data), cast("Release", load(KINDS["release"], data, path)))
+        for problem in read_yaml(data, path).problems:
+            raise Refused("R21", problem.what, where=problem.place, hint=problem.hint)
+        provenance = snapshot.read(f"appliances/{appliance}/provenance.json")
+        return Record(sha512_hex(data), cast("Release", load(KINDS["release"], data, path)), provenance)
+
+    def _at(self, commit: CommitId) -> Snapshot:
+        if not self.on_mainline(commit):
+            raise Refused("R7", "the commit is not on the mainline", why=commit)
+        return self._repository.at(commit)
 
 
-def judge(
-    repository: Repository, head: CommitId, root: CommitId, pinned: PinnedEndorsers, now: datetime, skew: Duration = SKEW
-) -> tuple[Verdict, ...]:
-    """Verdicts about all endorsers' tags of a repository under one pinned list. `root` is the pinned root commit."""
+@contextmanager
+def verifiers(authorities: Authorities) -> Iterator[Verifiers]:
+    """A verifier for each type of key, for as long as the context lasts."""
     with GpgVerifier() as openpgp:
-        context = Context(pinned, root, RepositoryHistory(repository, head), openpgp, now, skew)
-        return verify(raw_tags(repository, *PREFIXES), context)
+        yield {"openpgp": openpgp, "ssh": SSHVerifier(), "x509": X509Verifier(authorities)}
+
+
+def sight(repository: Repository, head: CommitId, extra: Mapping[str, bytes] | None = None) -> Sight:
+    """All of a repository that trust depends on, as it lies there, with `extra` tags that are not written yet."""
+    tags = {**raw_tags(repository, *PREFIXES), **(extra or {})}
+    return Sight(RepositoryHistory(repository, head), tags, raw_ref(repository, FRESHNESS_REF), tuple(_odd(repository, head)))
+
+
+def _odd(repository: Repository, head: CommitId) -> Iterator[Refusal]:
+    """R32 for what git and libgit2 may read differently, R23 for what may not be in the trees that are ours."""
+    for one in oddities(repository.folder):
+        yield Refusal("R32", one.what, str(one.place), one.hint)
+    snapshot = repository.at(head)
+    problems = [*twofold_problems(repository.git, snapshot.tree, ""), *(one for folder in sorted(OWNED) for one in snapshot.problems(folder))]
+    for one in dict.fromkeys(problems):
+        yield Refusal("R4" if one.place.file.startswith(f"{FOLDER}/") else "R23", one.what, str(one.place), one.hint)
+
+
+def judge(seen: Sight, pins: Pins, memory: Memory, authorities: Authorities, now: datetime) -> Judgement:
+    """See `trust.judge.judge`."""
+    with verifiers(authorities) as known:
+        return judge_sight(seen, pins, memory, known, now)
+
+
+def read_pins(data: bytes, where: str) -> Pins:
+    """The pins in a file; raises Problems with all that is wrong."""
+    document = load(PINS, data, where)
+    assert isinstance(document, Pins)
+    return document
+
+
+def own_pins(repository: Repository, seen: Sight) -> Pins:
+    """What the people of a repository go by: the file that git's vmkeeper.pins names, else policy 1 as it says of itself.
+
+    Raises UserError where nobody has signed a policy yet.
+    """
+    file = repository.config("vmkeeper.pins")
+    if file is not None:
+        path = Path(file).expanduser()
+        return read_pins(path.read_bytes(), str(path))
+    said = {one.content: one for raw in _first(seen) if (one := _unverified(raw)) is not None}
+    if len(said) != 1:
+        what = "there are two different policies number 1" if said else "no policy is in force: nobody has signed one"
+        raise UserError(what, where=f"{FOLDER}/policy.yaml", hint="name your pins: git config vmkeeper.pins FILE" if said else _SIGN)
+    (first,) = said.values()
+    policy = policy_at(seen, first.commit)
+    root, tree = seen.history.root()
+    return Pins.model_validate(
+        {
+            "repository": root,
+            "tree": tree,
+            "policy": {"number": 1, "sha512": first.content},
+            "quorum": policy.document.quorum,
+            "principals": policy.principals,
+        }
+    )
+
+
+def policy_at(seen: Sight, commit: CommitId) -> Policy:
+    """What endorsers/ says at a commit of the mainline, signed or not; raises Refused where it cannot be a policy."""
+    return read_policy(seen.history.files(commit, FOLDER))
+
+
+def _first(seen: Sight) -> list[bytes]:
+    return [raw for name, raw in sorted(seen.tags.items()) if name.startswith("policy/1/") and raw is not None]
+
+
+def _unverified(raw: bytes) -> PolicySignature | None:
+    try:
+        said = statement.parse(tagobject.parse(raw).payload)
+    except Refused:
+        return None
+    return said if isinstance(said, PolicySignature) else None

@@ -8,6 +8,7 @@ unless the caller lists the host, the address or a network that holds it.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Callable, Collection, Sequence
@@ -22,6 +23,8 @@ from vmkeeper.errors import Refused, Transient, UserError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str], Sequence[str]]
 
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -38,14 +41,25 @@ class UrlPolicy:
         self._networks = tuple(network for entry in allow if (network := _network(entry)))
 
     def check(self, url: str) -> None:
-        """Refuse a URL by what it says: scheme, user information, missing host. Raises Refused (R27)."""
-        parts = _split(url)
+        """Refuse a URL by what it says: scheme, user information, a host that is missing or that two readers read differently.
+
+        Raises Refused (R27).
+        """
+        if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
+            raise Refused("R27", "an address with characters that do not belong in one", why=url[:200], hint="write it with %XX, host names in ASCII")
+        try:
+            parts = _split(url)
+        except UserError as error:
+            raise Refused("R27", error.what, where=error.where) from None
         if parts.scheme not in ("http", "https", "file"):
             raise Refused("R27", "only http, https and file are fetched", where=public(url))
         if parts.username is not None or parts.password is not None:
             raise Refused("R27", "an address that carries a user name or password", where=public(url))
         if parts.scheme != "file" and not parts.hostname:
             raise Refused("R27", "an address without a host", where=public(url))
+        if parts.scheme != "file" and not _one_reading(url, parts.hostname or ""):
+            hint = "write a name, four decimal numbers with dots, or an IPv6 address in brackets"
+            raise Refused("R27", "an address whose host can be read in more than one way", where=public(url), hint=hint)
 
     def file(self, url: str) -> Path:
         """The local file of a `file:` URL, inside an allowed folder. Raises Refused (R27)."""
@@ -126,6 +140,22 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         raise UserError("this is not a URL", where=url.rpartition("@")[2][:200]) from None
     return parts
+
+
+def _one_reading(url: str, host: str) -> bool:
+    """Whether all readers of a URL find the same host in it: no `2130706433`, `0x7f.1`, `010.0.0.1` or IPv4 inside IPv6."""
+    if not _HOST.fullmatch(host) or len(host) > 253:
+        return False
+    try:
+        if httpx.URL(url).host != host.lower():
+            return False
+    except httpx.InvalidURL:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ":" not in host and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])
+    return _inner(address) == address
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

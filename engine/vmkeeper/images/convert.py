@@ -12,14 +12,19 @@ from typing import Any
 
 from vmkeeper.errors import Refused
 from vmkeeper.images.files import reported, temporary
-from vmkeeper.images.sniff import MAX_VIRTUAL, Sniffed, sniff
+from vmkeeper.images.sniff import MAX_VIRTUAL, Sniffed, Span, sniff
 from vmkeeper.run import Limits, ProgramFailed, program, run
 from vmkeeper.values import Size
 
-_DRIVERS = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc"}
+_DRIVERS = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc", "vhdx": "vhdx"}
+_CHECKABLE = ("qcow2", "vmdk", "vdi")
+_LEAKS = 3
+"""Exit status of `qemu-img check` for space that is lost and does no harm."""
 _MEMORY = 2 << 30
 _SLACK = 64 << 20
 _HOUR = 3600
+_MOMENT = 20
+"""Seconds of processor time for a look at an image's header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,29 @@ class Info:
     actual_size: Size
 
 
-def info(path: Path, declared: str, *, max_virtual: int = MAX_VIRTUAL) -> Info:
-    """Describe an image. Raises Refused (R26) where it is not what it is declared to be."""
-    sniffed = sniff(path, declared, max_virtual=max_virtual)
-    said = json.loads(_qemu_img("info", "--output=json", _only(path, declared), limit=_SLACK).stdout)
+def info(path: Path, declared: str, *, max_virtual: int = MAX_VIRTUAL, span: Span | None = None) -> Info:
+    """Describe an image, or the one in a part of a file. Raises Refused (R26) where it is not what it is declared to be."""
+    sniffed = sniff(path, declared, max_virtual=max_virtual, span=span)
+    try:
+        said = json.loads(_qemu_img("info", "--output=json", _only(path, declared, span), limit=_SLACK, cpu=_MOMENT).stdout)
+    except ProgramFailed as error:
+        raise Refused("R26", "qemu-img cannot read the image", where=path.name, why=_last_words(error)) from None
     if int(said["virtual-size"]) != sniffed.virtual_size or "backing-filename" in said:
         raise Refused(
             "R32", "two readers of the image do not agree", where=path.name, why=f"{said['virtual-size']} and {int(sniffed.virtual_size)} bytes"
         )
     return Info(declared, Size(said["virtual-size"]), Size(said["actual-size"]))
+
+
+def check_whole(path: Path, declared: str, *, span: Span | None = None) -> None:
+    """Have an image's own tables checked: nothing missing, nothing used twice. Must have been sniffed. Raises Refused (R26)."""
+    if declared not in _CHECKABLE:
+        return
+    try:
+        _qemu_img("check", "-q", _only(path, declared, span), limit=_SLACK, cpu=_MOMENT)
+    except ProgramFailed as error:
+        if error.result is None or error.result.status != _LEAKS:
+            raise Refused("R26", "the image is damaged or truncated", where=path.name, why=_last_words(error)) from None
 
 
 def convert(source: Path, declared: str, target: Path, wanted: str, *, compress: bool = False, max_virtual: int = MAX_VIRTUAL) -> Sniffed:
@@ -70,20 +89,29 @@ def same_content(one: Path, one_format: str, other: Path, other_format: str) -> 
     return True
 
 
+def _last_words(error: ProgramFailed) -> str:
+    """What qemu-img said, without the options that it repeats."""
+    said = error.result.stderr.decode(errors="replace").strip() if error.result else error.what
+    return said.rpartition("}': ")[2][-300:]
+
+
 def _driver(name: str) -> str:
     if name not in _DRIVERS:
         raise ValueError(f"{name!r} is not one of {', '.join(_DRIVERS)}")
     return _DRIVERS[name]
 
 
-def _only(path: Path, declared: str) -> str:
-    """How qemu is told to open one file as one format, and none beside it."""
-    options: dict[str, Any] = {"driver": _driver(declared), "file": {"driver": "file", "filename": str(path.absolute())}}
+def _only(path: Path, declared: str, span: Span | None = None) -> str:
+    """How qemu is told to open one file, or a part of it, as one format, and none beside it. Archives pad their members to 512 bytes."""
+    file: dict[str, Any] = {"driver": "file", "filename": str(path.absolute())}
+    if span is not None:
+        file = {"driver": "raw", "offset": span.start, "size": -(-span.size // 512) * 512, "file": file}
+    options: dict[str, Any] = {"driver": _driver(declared), "file": file}
     if declared in ("qcow2", "vmdk"):
         options["backing"] = None
     return "json:" + json.dumps(options)
 
 
-def _qemu_img(*words: str | Path, limit: int) -> Any:
-    limits = Limits(memory=_MEMORY, file_size=limit, cpu=_HOUR)
+def _qemu_img(*words: str | Path, limit: int, cpu: int = _HOUR) -> Any:
+    limits = Limits(memory=_MEMORY, file_size=limit, cpu=cpu)
     return run([program("qemu-img", package="qemu-utils"), *words], timeout=2 * _HOUR, limits=limits)

@@ -6,12 +6,13 @@ It never gives out bytes whose digest is not the one asked for: what is found da
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -47,6 +48,14 @@ class Store:
         self._folder = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
         self.name = _public(str(url))
         """The address without credentials, for people."""
+        self._records: Store | None = None
+        self._shared: frozenset[str] = frozenset()
+
+    def remembering(self, folder: Path, *, shared: Collection[str]) -> Store:
+        """The same files, but records of its own in a local folder: those of others count only if their kind is `shared`."""
+        made = copy.copy(self)
+        made._records, made._shared = Store(folder), frozenset(shared)
+        return made
 
     def has(self, sha512: str) -> bool:
         """Whether the store holds a file of this digest (its bytes are not read)."""
@@ -129,6 +138,9 @@ class Store:
 
     def set_alias(self, kind: str, key: str, value: dict[str, Any]) -> None:
         """Remember a small record under a key; replaces an earlier one."""
+        if self._records is not None and kind not in self._shared:
+            self._records.set_alias(kind, key, value)
+            return
         data = canonical_json(value)
         path = self._alias_path(kind, key)
         with reported("write to the store", self.name):
@@ -136,6 +148,8 @@ class Store:
 
     def alias(self, kind: str, key: str) -> dict[str, Any] | None:
         """The record under a key, or None. Raises UserError where it is damaged."""
+        if self._records is not None and kind not in self._shared:
+            return self._records.alias(kind, key)
         path = self._alias_path(kind, key)
         if not self._fs.isfile(path):
             return None

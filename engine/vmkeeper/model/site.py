@@ -67,6 +67,8 @@ class Retirement(Document):
 
     grace: Duration = Duration.parse("7d")
     """Time between hiding an image and deleting it. An image in use is never deleted."""
+    stale_grace: Duration = Duration.parse("30d")
+    """How long images stay usable when nothing fresh is heard of who vouches for them."""
     limit: Percent = "50%"
     """The most images one run may retire without being told to; withdrawn ones do not count."""
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 
 from vmkeeper.clouds.interface import CloudImage, CloudMachine, ImageSpec, MachineSpec
 from vmkeeper.contexts.inherit import merge
-from vmkeeper.contexts.render import Value, fill, to_text
+from vmkeeper.contexts.render import Both, Value, both, to_text
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.model.cluster import ApplianceRef, Cluster, Placement, Ready, Service
 from vmkeeper.model.context import Context
@@ -64,6 +64,7 @@ class _Place:
     images: Sequence[CloudImage]
     contexts: Mapping[str, Context]
     public_keys: tuple[str, ...]
+    render: Both
 
     def problem(self, service: str, field: str, what: str, hint: str) -> Problem:
         return Problem(Place(f"clusters/{self.cluster.name}.yaml", field=f"services.{service}.{field}"), what, hint)
@@ -80,14 +81,15 @@ def plan_up(
     public_keys: tuple[str, ...] = (),
     replace: bool = False,
     head: str = "",
+    render: Both = both,
 ) -> ClusterPlan:
     """What brings the cluster up at a site.
 
     images: those that may run there. contexts: resolved ones by name. public_keys: SSH keys for the image's default
-    user. `replace`: machines of another generation are stopped and started anew. Raises Problems with all that stands
-    in the way, before anything starts.
+    user. render: what fills contexts in. `replace`: machines of another generation are stopped and started anew.
+    Raises Problems with all that stands in the way, before anything starts.
     """
-    place = _Place(cluster, _placement(cluster, site), images, contexts, public_keys)
+    place = _Place(cluster, _placement(cluster, site), images, contexts, public_keys, render)
     wanted: dict[str, tuple[StartMachine, ...]] = {}
     problems: list[Problem] = []
     for name, service in cluster.services.items():
@@ -170,7 +172,7 @@ def _configs(place: _Place, name: str, service: Service, context: Context) -> tu
     """The context filled in, and its structure, in which addresses are left out."""
     values = cast("Mapping[str, Value]", service.values)
     try:
-        return fill(service.context, context, values, {}), fill(service.context, context, values, {}, keep_addresses=True)
+        return place.render(service.context, context, values, {})
     except Problems as error:
         used = f"used by service {name} of clusters/{place.cluster.name}.yaml"
         raise Problems([Problem(one.place, f"{one.what} ({used})", one.hint) for one in error.problems]) from None

@@ -20,7 +20,7 @@ from vmkeeper.model.release import Release
 from vmkeeper.plan.actions import Action, Cause
 from vmkeeper.plan.forecast import Uses, forecasts, uses
 from vmkeeper.plan.plan import Plan, ordered
-from vmkeeper.repository.changes import Change
+from vmkeeper.repository.changes import RECORD, Change
 from vmkeeper.values import CommitId, Name, Sha256, Version
 
 CauseOf = Callable[[str], Cause | None]
@@ -91,7 +91,7 @@ def scope(changed: Iterable[Change], head: Catalogue) -> tuple[frozenset[Name], 
     for change in changed:
         parts = change.path.split("/")
         if parts[0] == "appliances" and len(parts) > 2:
-            (recorded if parts[2] == "release.yaml" else touched).add(parts[1])
+            (recorded if RECORD.fullmatch(change.path) else touched).add(parts[1])
     there = {name for name in touched | recorded if head.snapshot.blob_id(definition(name))}
     removed = touched - there
     return frozenset(there | head.graph.dependants(touched) if touched else there), frozenset(removed)

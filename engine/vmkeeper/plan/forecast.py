@@ -21,6 +21,13 @@ class Foretold(Action):
     who: ClassVar[str]
 
 
+class EnactPolicy(Foretold):
+    """Principals sign what endorsers/ says; until then nothing of it counts."""
+
+    kind: ClassVar[str] = "enact"
+    who: ClassVar[str] = "principal"
+
+
 class AwaitEndorsement(Foretold):
     """An endorser answers for the release."""
 

@@ -14,8 +14,8 @@ from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.wanted import Allowed, Ground, NotAllowed, Note, Offer, Standing
 from vmkeeper.trust.approval import Decision
-from vmkeeper.trust.pins import PinnedEndorsers, matches
-from vmkeeper.trust.statement import Endorsement, Withdrawal
+from vmkeeper.trust.people import TrustedEndorsers, matches
+from vmkeeper.trust.said import Endorsement, Withdrawal
 from vmkeeper.trust.verify import Accepted, Verdict
 from vmkeeper.values import Size, Version
 
@@ -73,7 +73,7 @@ def _offer(source: HepixList, image: HepixImage, name: str) -> Offer:
     return Offer(spec, image.uri)
 
 
-def standing_of(decision: Decision, site: Site, pinned: PinnedEndorsers, verdicts: Iterable[Verdict]) -> Standing:
+def standing_of(decision: Decision, site: Site, endorsers: TrustedEndorsers, verdicts: Iterable[Verdict]) -> Standing:
     """What a decision about one version (rule R20) means for its image."""
     if not decision.accepted:
         why = "; ".join(f"{refusal.why} ({refusal.evidence})" if refusal.evidence else refusal.why for refusal in decision.refusals)
@@ -84,7 +84,7 @@ def standing_of(decision: Decision, site: Site, pinned: PinnedEndorsers, verdict
         ImageFile(format=file.format, size=Size(file.size), virtual_size=Size(file.virtual_size), sha512=file.sha512)
         for file in decision.statement.files
     )
-    return Allowed(files, ends[pinned.quorum - 1])
+    return Allowed(files, ends[endorsers.quorum - 1])
 
 
 def _ground(decision: Decision, site: Site, verdicts: Iterable[Verdict]) -> Ground:

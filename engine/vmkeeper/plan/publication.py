@@ -16,12 +16,12 @@ from typing import ClassVar
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList, next_version, publish_text, same_content, version_key
 from vmkeeper.model.appliance import Appliance, Format
-from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList, Listed
 from vmkeeper.plan.actions import Action, Cause
 from vmkeeper.plan.plan import Plan, ordered
 from vmkeeper.trust.approval import Decision
-from vmkeeper.trust.statement import Endorsement, SignedFile
+from vmkeeper.trust.people import TrustedEndorsers
+from vmkeeper.trust.said import Endorsement, SignedFile
 from vmkeeper.values import Sha512, Size, Version, format_time
 
 LIST_FILE = "imagelist.signed"
@@ -89,7 +89,7 @@ class Desired:
 
     name: str
     spec: ImageList
-    endorsers: EndorserList
+    endorsers: TrustedEndorsers
     appliances: Mapping[str, Appliance]
     """Resolved, by name."""
     decisions: Sequence[Decision] = ()

@@ -82,7 +82,7 @@ class _Retire:
     why: str
 
 
-_AT_ONCE: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes"})
+_AT_ONCE: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes", "stale"})
 """What must not run a moment longer, whatever comes in its place."""
 _WITHOUT_LIMIT: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "other-bytes", "superseded", "duplicate"})
 """What trust or time demands, and what leaves another usable image of the appliance."""

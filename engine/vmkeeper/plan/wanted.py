@@ -11,10 +11,22 @@ from typing import Literal
 from vmkeeper.clouds.interface import CloudImage, ImageSpec
 from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site
+from vmkeeper.trust.freshness import Frozen
 from vmkeeper.values import Size, Version, format_time
 
 Ground = Literal[
-    "withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes", "unsubscribed", "removed", "superseded", "duplicate"
+    "withdrawn",
+    "blocked",
+    "expired",
+    "list-expired",
+    "unendorsed",
+    "unapproved",
+    "other-bytes",
+    "stale",
+    "unsubscribed",
+    "removed",
+    "superseded",
+    "duplicate",
 ]
 
 
@@ -72,6 +84,8 @@ class Subscribed:
     name: str
     uuid: str
     state: Current | Unusable
+    frozen: Frozen | None = None
+    """Why nothing new is taken from it; what the site has stays."""
 
     def expired(self, now: datetime) -> bool:
         """Whether the last good list has run out."""
@@ -114,6 +128,8 @@ def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours:
     A version that was replaced on its list by a newer one may still be kept; one that is newer than all that its
     list offers was taken back. Of several formats the first of `site.formats` counts.
     """
+    ours = tuple(ours)
+    there = {(image.spec.uuid, image.spec.version, image.spec.sha512) for image in ours if image.spec is not None and image.state != "incomplete"}
     candidates: dict[str, dict[Version, Wanted]] = defaultdict(dict)
     offered: dict[tuple[str, str], tuple[Version, ...]] = {}
     notes: list[Note] = []
@@ -133,6 +149,8 @@ def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours:
                     offered[found.uuid, spec.uuid] = (*offered.get((found.uuid, spec.uuid), ()), spec.version)
                     if spec.version not in candidates[spec.uuid]:
                         taken = _judge(offer, site, standings, now)
+                        if found.frozen is not None and isinstance(taken, Wanted) and (spec.uuid, spec.version, spec.sha512) not in there:
+                            taken = Note(label(spec), f"nothing new is registered{_since(found.frozen)}")
                         if isinstance(taken, Note):
                             notes.append(taken)
                         else:
@@ -142,6 +160,11 @@ def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours:
             candidates[kept.spec.uuid].setdefault(kept.spec.version, kept)
     wanted = {uuid: tuple(versions[v] for v in sorted(versions, reverse=True)[: site.keep]) for uuid, versions in candidates.items() if versions}
     return Desired(wanted, tuple(dict.fromkeys(notes)), offered)
+
+
+def _since(frozen: Frozen) -> str:
+    since = f" since {format_time(frozen.since)}" if frozen.since else ""
+    return f"{since}: " + "; ".join(str(refusal) for refusal in frozen.refusals)
 
 
 def image_standing(spec: ImageSpec, standings: Standings, now: datetime) -> Standing:

@@ -59,11 +59,12 @@ def _object_at(commit: pygit2.Commit, path: str) -> str:
     return f"{found.id} {found.filemode}"
 
 
-RECORD = re.compile(r"appliances/[^/]+/release\.yaml")
+RECORD = re.compile(r"appliances/[^/]+/(release\.yaml|provenance\.json)")
+"""What apply itself commits about a build: a record of it, and never a cause of one."""
 
 
 def source_commit(repository: Repository, commit: str) -> str:
-    """The newest commit on the first-parent line that changed more than release records: what a build is a build of.
+    """The newest commit on the first-parent line that changed more than records: what a build is a build of.
 
     Records come on top of the commit that they are of, so a run that was killed half-way finds the same commit again.
     """

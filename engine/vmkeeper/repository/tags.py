@@ -43,6 +43,22 @@ def raw_tags(repository: Repository, *prefixes: str) -> dict[str, bytes | None]:
     return {ref.name: ref.raw for ref in list_tags(repository, *prefixes)}
 
 
+def raw_ref(repository: Repository, ref: str) -> bytes | None:
+    """The raw tag object that a ref outside refs/tags/ points to; None where there is none."""
+    if ref not in repository.git.references:
+        return None
+    return _read(repository.git, ref.encode()).raw
+
+
+def move_ref(repository: Repository, ref: str, raw: bytes) -> str:
+    """Write a tag object and let a ref outside refs/tags/ point to it, whatever it pointed to before; returns the object's id."""
+    git = repository.git
+    pygit2.settings.enable_fsync_gitdir(True)
+    oid = git.odb.write(ObjectType.TAG, raw)
+    git.create_reference_direct(ref, oid, True)
+    return str(oid)
+
+
 def create_tag(repository: Repository, name: str, raw: bytes) -> str:
     """Write a tag object and its ref; returns the object's id. Done already, it changes nothing.
 

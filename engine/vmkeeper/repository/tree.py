@@ -6,7 +6,6 @@ Links, submodules and names that we do not allow (rule R23) are problems, not fi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,14 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import FileMode, ObjectType
 
-from vmkeeper.errors import Place, Problem, UserError
+from vmkeeper.errors import Place, Problem, Refused, UserError
+from vmkeeper.repository.inspection import look, tree_problems, twofold_problems
+from vmkeeper.repository.rawtree import NAME, Mode
 from vmkeeper.values import visible
 
 APPLIED = "refs/vmkeeper/applied"
 """The commit that `apply` last carried out in full."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REGULAR = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
@@ -38,7 +38,7 @@ class Snapshot:
     """The files of one commit (or of any tree). `commit` is "" for files that are not committed."""
 
     def __init__(self, repo: pygit2.Repository, tree: pygit2.Tree, commit: str) -> None:
-        self._repo = repo
+        self.git = repo
         self.git_tree = tree
         self.commit = commit
 
@@ -64,7 +64,7 @@ class Snapshot:
 
     def read_blob(self, blob: str) -> bytes:
         """The bytes of a blob by its object id."""
-        found = self._repo[blob]
+        found = self.git[blob]
         assert isinstance(found, pygit2.Blob)
         return bytes(found.data)
 
@@ -81,7 +81,7 @@ class Snapshot:
         return tuple(
             Entry(item.name, str(item.id), item.filemode == FileMode.TREE, item.filemode == FileMode.BLOB_EXECUTABLE)
             for item in found
-            if item.name is not None and item.filemode in (*_REGULAR, FileMode.TREE) and _NAME.fullmatch(item.name)
+            if item.name is not None and item.filemode in (*_REGULAR, FileMode.TREE) and NAME.fullmatch(item.name)
         )
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
@@ -94,37 +94,38 @@ class Snapshot:
                 yield path, entry
 
     def problems(self, folder: str) -> tuple[Problem, ...]:
-        """Everything below a folder that we do not read: links, submodules, strange names, one name twice (rule R23)."""
-        found = self._find(folder)
-        return tuple(_problems(found, folder)) if isinstance(found, pygit2.Tree) else ()
+        """Everything below a folder ("": all) that we do not read (rule R23): links, submodules, strange names and modes,
+        one name twice, trees that two readers read differently (R32); also what makes the way to the folder uncertain.
+        """
+        tree, path = self.tree, ""
+        for part in folder.split("/") if folder else ():
+            found = tuple(twofold_problems(self.git, tree, path))
+            if found:
+                return found
+            path = f"{path}/{part}" if path else part
+            entry = next((one for one in look(self.git, tree, ours=False)[0] if one.name == part.encode()), None)
+            if entry is None:
+                return ()
+            if entry.mode != Mode.FOLDER:
+                return (Problem(Place(path), "this is not a folder", "put a folder with the files themselves there"),)
+            tree = entry.oid
+        return tuple(tree_problems(self.git, tree, path))
 
     def _find(self, path: str) -> pygit2.Object | None:
         found: pygit2.Object = self.git_tree
         for part in path.split("/") if path else ():
             if not isinstance(found, pygit2.Tree) or part not in found:
                 return None
-            found = found[part]
+            try:
+                found = found[part]
+            except (KeyError, pygit2.GitError) as error:
+                raise _unreadable(visible(path), self.commit, error) from None
         return found
 
 
-def _problems(tree: pygit2.Tree, folder: str) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for item in tree:
-        name = item.name or ""
-        path = visible(f"{folder}/{name}")
-        if not _NAME.fullmatch(name) and name != ".gitkeep":
-            yield Problem(
-                Place(path), "the name is not allowed here", "use letters, digits, dots, dashes and underscores, not starting with a dot or dash"
-            )
-        elif name in seen:
-            yield Problem(Place(path), "the same name stands twice in one tree", "write the tree again with an ordinary git")
-        elif item.filemode == FileMode.LINK:
-            yield Problem(Place(path), "a symbolic link is not read", "put the file itself there")
-        elif item.filemode == FileMode.COMMIT:
-            yield Problem(Place(path), "a submodule is not read", "put the files themselves there")
-        elif isinstance(item, pygit2.Tree):
-            yield from _problems(item, f"{folder}/{name}")
-        seen.add(name)
+def _unreadable(path: str, commit: str, error: Exception) -> Refused:
+    hint = "fetch the repository again; look at it with: git fsck"
+    return Refused("R23", "an object of the commit cannot be read", where=path, why=f"commit {commit[:12]}: {visible(str(error))}", hint=hint)
 
 
 class Repository:
@@ -200,7 +201,10 @@ class Repository:
 
     def at(self, commit: str) -> Snapshot:
         """The files of a commit."""
-        return Snapshot(self.git, self.commit(commit).tree, commit)
+        try:
+            return Snapshot(self.git, self.commit(commit).tree, commit)
+        except pygit2.GitError as error:
+            raise _unreadable("", commit, error) from None
 
     def tree(self, tree: str) -> Snapshot:
         """The files of a tree by its object id."""

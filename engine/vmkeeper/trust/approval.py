@@ -12,9 +12,10 @@ from itertools import groupby
 
 from vmkeeper.errors import Refused
 from vmkeeper.model.site import Approval, Block
-from vmkeeper.trust.pins import PinnedEndorsers, matches
+from vmkeeper.trust.people import TrustedEndorsers, matches
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.statement import Endorsement, TagName, Withdrawal
+from vmkeeper.trust.said import Endorsement, Withdrawal
+from vmkeeper.trust.statement import TagName
 from vmkeeper.trust.verify import Accepted, Rejected, Verdict
 from vmkeeper.values import Version, format_time
 
@@ -67,21 +68,21 @@ class _Case:
 def decide(
     verdicts: Iterable[Verdict],
     *,
-    pinned: PinnedEndorsers,
+    endorsers: TrustedEndorsers,
     approve: Sequence[Approval],
     block: Sequence[Block],
     releases: Iterable[tuple[str, Version]] = (),
 ) -> tuple[Decision, ...]:
     """Decide about every version of every appliance that the tags or `releases` name, sorted by both.
 
-    verdicts: of all tags under the pinned list, as `verify` gave them (expiry is judged there). Endorsements that
+    verdicts: of all tags under the endorser list in force, as `verify` gave them (expiry is judged there). Endorsements that
     a withdrawal takes back are those of the same version; an endorser who endorses it again afterwards (a higher
     serial) has ended their own withdrawal.
     """
     cases = _cases(verdicts)
     for appliance, version in releases:
         cases.setdefault((appliance, version), _Case())
-    decisions = [_decide(appliance, version, case, pinned, approve, block) for (appliance, version), case in sorted(cases.items())]
+    decisions = [_decide(appliance, version, case, endorsers, approve, block) for (appliance, version), case in sorted(cases.items())]
     result: list[Decision] = []
     for _, group in groupby(decisions, key=lambda decision: decision.appliance):
         result += _with_nearest(list(group))
@@ -96,6 +97,8 @@ def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
                 name = TagName.parse(verdict.tag)
             except Refused:
                 continue
+            if not name.appliance:
+                continue
             cases[name.appliance, Version(name.version)].rejected.append(verdict)
         elif isinstance(verdict.statement, Endorsement):
             cases[verdict.statement.appliance, Version(verdict.statement.version)].accepted.append((verdict, verdict.statement))
@@ -104,10 +107,12 @@ def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
     return cases
 
 
-def _decide(appliance: str, version: Version, case: _Case, pinned: PinnedEndorsers, approve: Sequence[Approval], block: Sequence[Block]) -> Decision:
-    counted, refusals = _endorsed(version, case, pinned)
-    endorsers = {said.endorser for _, said in counted or case.accepted}
-    refusals += _approved(appliance, version, approve, endorsers)
+def _decide(
+    appliance: str, version: Version, case: _Case, endorsers: TrustedEndorsers, approve: Sequence[Approval], block: Sequence[Block]
+) -> Decision:
+    counted, refusals = _endorsed(version, case, endorsers)
+    names = {said.endorser for _, said in counted or case.accepted}
+    refusals += _approved(appliance, version, approve, names)
     refusals += [
         Refusal(
             RULE,
@@ -122,7 +127,7 @@ def _decide(appliance: str, version: Version, case: _Case, pinned: PinnedEndorse
     return Decision(appliance, version, tuple(refusals), tuple(verdict for verdict, _ in counted))
 
 
-def _endorsed(version: Version, case: _Case, pinned: PinnedEndorsers) -> tuple[list[tuple[Accepted, Endorsement]], list[Refusal]]:
+def _endorsed(version: Version, case: _Case, endorsers: TrustedEndorsers) -> tuple[list[tuple[Accepted, Endorsement]], list[Refusal]]:
     """The endorsements that count, one an endorser, and why they do not suffice."""
     latest: dict[str, tuple[Accepted, Endorsement]] = {}
     for verdict, said in sorted(case.accepted, key=lambda item: item[1].serial):
@@ -130,17 +135,17 @@ def _endorsed(version: Version, case: _Case, pinned: PinnedEndorsers) -> tuple[l
     by_content: defaultdict[tuple[object, ...], list[tuple[Accepted, Endorsement]]] = defaultdict(list)
     for _, (verdict, said) in sorted(latest.items()):
         by_content[said.content].append((verdict, said))
-    enough = [group for group in by_content.values() if len(group) >= pinned.quorum]
+    enough = [group for group in by_content.values() if _pairs(group) >= endorsers.quorum]
     if len(enough) == 1:
-        return enough[0], []
+        return enough[0], _rebuilt(enough[0], endorsers)
     tags = ", ".join(verdict.tag for verdict, _ in latest.values())
     if enough:
         return [], [Refusal("R14", f"different images are endorsed as version {version}", tags, "the endorsers have to withdraw one of them")]
-    most = max((len(group) for group in by_content.values()), default=0)
+    most = max(map(_pairs, by_content.values()), default=0)
     refusals = [
         Refusal(
             RULE,
-            f"{most} of {pinned.quorum} endorsers of {pinned.name} endorse it",
+            f"{most} of {endorsers.quorum} endorsers of {endorsers.name} endorse it",
             tags or "no tag that counts",
             "ask an endorser for: vmkeeper endorse",
         )
@@ -148,6 +153,20 @@ def _endorsed(version: Version, case: _Case, pinned: PinnedEndorsers) -> tuple[l
     for rejected in case.rejected:
         refusals += [Refusal(one.rule, f"{rejected.tag}: {one.why}", one.evidence, one.hint) for one in rejected.refusals]
     return [], refusals
+
+
+def _pairs(group: Iterable[tuple[Accepted, Endorsement]]) -> int:
+    """How many count for a quorum (R5): endorsers, each once, and none twice under two names."""
+    return len({verdict.signed_by.material for verdict, _ in group})
+
+
+def _rebuilt(group: list[tuple[Accepted, Endorsement]], endorsers: TrustedEndorsers) -> list[Refusal]:
+    """R31: enough of them have built the release again and found the same bytes."""
+    count = _pairs((verdict, said) for verdict, said in group if said.rebuilt)
+    if count >= endorsers.rebuilds:
+        return []
+    why = f"{count} of {endorsers.rebuilds} endorsers of {endorsers.name} have built it again"
+    return [Refusal("R31", why, ", ".join(verdict.tag for verdict, _ in group), "ask for: vmkeeper endorse --rebuild")]
 
 
 def _approved(appliance: str, version: Version, approve: Sequence[Approval], endorsers: set[str]) -> list[Refusal]:

@@ -9,12 +9,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from vmkeeper.errors import Refused
+from vmkeeper.model.keys import Compromise
 from vmkeeper.trust import statement, tagobject
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.statement import Statement
+from vmkeeper.trust.said import OfEndorser
+from vmkeeper.values import Sha512
 
 
-def breaks(signed: Mapping[str, tuple[str, Statement]], objects: Mapping[str, bytes]) -> dict[str, Refusal]:
+def breaks(signed: Mapping[str, tuple[str, OfEndorser]], objects: Mapping[str, bytes]) -> dict[str, Refusal]:
     """Tags whose place in their endorser's chain is wrong.
 
     signed: well signed tags by name, each with the SHA-512 of its object and what it says. objects: all tag objects by
@@ -37,7 +39,7 @@ def breaks(signed: Mapping[str, tuple[str, Statement]], objects: Mapping[str, by
     return found
 
 
-def _gap(digest: str, said: Statement, read: Mapping[str, Statement], objects: Mapping[str, bytes], known: dict[str, str]) -> str:
+def _gap(digest: str, said: OfEndorser, read: Mapping[str, OfEndorser], objects: Mapping[str, bytes], known: dict[str, str]) -> str:
     """Why the chain behind a statement does not reach back to serial 1, or "". `known` remembers answers by digest."""
     passed, gap = [], ""
     while digest not in known:
@@ -58,8 +60,25 @@ def _gap(digest: str, said: Statement, read: Mapping[str, Statement], objects: M
     return gap
 
 
-def _read(raw: bytes | None) -> Statement | None:
+def behind(mark: Compromise, objects: Mapping[str, bytes]) -> frozenset[Sha512]:
+    """The tags that an owner stands by: the one with the mark's digest and those it follows, as far as they are there.
+
+    A place in the chain cannot be backdated, for every link is bound by digest. The mark's serial must be that of its tag.
+    """
+    passed: set[Sha512] = set()
+    digest, serial = mark.sha512, mark.serial
+    while digest is not None:
+        said = _read(objects.get(digest))
+        if said is None or said.serial != serial:
+            break
+        passed.add(digest)
+        digest, serial = said.previous, serial - 1
+    return frozenset(passed)
+
+
+def _read(raw: bytes | None) -> OfEndorser | None:
     try:
-        return statement.parse(tagobject.parse(raw).payload) if raw is not None else None
+        said = statement.parse(tagobject.parse(raw).payload) if raw is not None else None
     except Refused:
         return None
+    return said if isinstance(said, OfEndorser) else None

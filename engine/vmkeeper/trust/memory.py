@@ -1,4 +1,5 @@
-"""What a site remembers of what it has trusted, so that nothing goes backwards: times (R13), lists (R15), tags (R8).
+"""What a site remembers of what it has trusted, so that nothing goes backwards: times (R13), heads (R2),
+policies (R3), lists (R15), tags (R8).
 
 Pure: each step takes a memory and gives the next one or refuses. It is written whole or not at all (R30) before
 anything is done on the strength of it.
@@ -6,15 +7,22 @@ anything is done on the strength of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.model.base import Document
-from vmkeeper.values import Duration, Sha512, Time, Uuid, format_time
+from vmkeeper.model.base import Document, FirstFormat
+from vmkeeper.trust.history import History
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.said import PolicyMark
+from vmkeeper.values import CommitId, Duration, Sha256, Sha512, Time, Uuid, format_time
+
+_HIGHEST = 10**15
+"""A version beyond it would leave no higher one for its publisher (R16): dates to the second have 14 digits."""
 
 
 class SeenList(Document):
@@ -27,15 +35,36 @@ class SeenList(Document):
     expires: Time
 
 
+class SeenTag(Document):
+    """A tag whose signature was verified, and by which key."""
+
+    sha512: Sha512
+    """Of the tag object."""
+    held: Sha256
+    """Of the key it was verified with, as its holder has it."""
+    key: str
+    material: str
+    made: Time | None = None
+    valid_until: Time | None = None
+
+
 class Memory(Document):
     """What was seen and trusted."""
 
-    format: Literal[1] = 1
+    format: FirstFormat = 1
     newest: Time | None = None
     """The highest time seen."""
+    head: CommitId | None = None
+    """The last trusted head of the followed branch."""
+    policy: PolicyMark | None = None
+    """The highest policy."""
+    fresh: Time | None = None
+    """When the newest freshness statement was issued."""
+    fresh_until: Time | None = None
+    """When it expires."""
     lists: dict[Uuid, SeenList] = Field(default_factory=dict)
-    tags: dict[str, Sha512] = Field(default_factory=dict)
-    """Tag name → SHA-512 of the tag object, of every tag that was accepted."""
+    tags: dict[str, SeenTag] = Field(default_factory=dict)
+    """Every tag that was accepted, by name."""
 
 
 def read_memory(data: bytes, where: str) -> Memory:
@@ -66,6 +95,9 @@ def with_list(memory: Memory, uuid: str, seen: SeenList, order: Callable[[str], 
 
     Raises Refused R15 for an older one and for the same version with other content.
     """
+    if any(int(number) > _HIGHEST for number in re.findall(r"[0-9]+", seen.version)):
+        hint = "its publisher must give it a lower hv:version, and sites that took it must pin it again"
+        raise Refused("R16", "the list's version is higher than any count or date", where=uuid, why=seen.version, hint=hint)
     before = memory.lists.get(uuid)
     if before is not None:
         if order(seen.version) < order(before.version):
@@ -76,22 +108,33 @@ def with_list(memory: Memory, uuid: str, seen: SeenList, order: Callable[[str], 
     return memory.model_copy(update={"lists": {**memory.lists, uuid: seen}})
 
 
-def with_tags(memory: Memory, accepted: Mapping[str, str], present: Mapping[str, str]) -> Memory:
-    """The memory with accepted tags. All three are by tag name; digests are SHA-512 of the tag objects.
+def with_head(memory: Memory, history: History) -> Memory:
+    """The memory with the head. Raises Refused R2 where it does not come after the last trusted one."""
+    if memory.head is not None and not history.precedes(memory.head, history.head):
+        why = f"{history.head} does not come after {memory.head}"
+        raise Refused("R2", "the branch went back or was forked", why=why, hint="fetch it from its source; ask its maintainers what happened to it")
+    return memory.model_copy(update={"head": history.head})
 
-    accepted: tags with a good verdict; present: every tag that is there. Raises Refused R8 where a tag that was
-    accepted before is gone or has become another object.
-    """
-    for name, digest in sorted(memory.tags.items()):
+
+def with_policy(memory: Memory, mark: PolicyMark) -> Memory:
+    """The memory with the policy in force. Raises Refused R3 for a lower number and for another content of the same."""
+    before = memory.policy
+    if before is not None and (mark.number < before.number or (mark.number == before.number and mark != before)):
+        why = f"policy {mark.number} is in force here, and policy {before.number} was before"
+        raise Refused("R3", "the policy went back", why=why, hint="fetch all tags from the repository's source")
+    return memory.model_copy(update={"policy": mark})
+
+
+def lost(memory: Memory, present: Mapping[str, str]) -> Iterator[Refusal]:
+    """R8: tags that were trusted before and are gone or another object now. `present`: SHA-512 of every tag object by name."""
+    for name, seen in sorted(memory.tags.items()):
         if name not in present:
-            raise Refused(
-                "R8",
-                "a signed tag that was trusted before is gone",
-                where=name,
-                hint="fetch the repository again, with all its tags, from its source",
-            )
-        if present[name] != digest:
-            raise Refused(
-                "R8", "a signed tag that was trusted before is another one now", where=name, hint="a statement is taken back by vmkeeper withdraw"
-            )
+            hint = "fetch the repository again, with all its tags, from its source"
+            yield Refusal("R8", "a signed tag that was trusted before is gone", name, hint)
+        elif present[name] != seen.sha512:
+            yield Refusal("R8", "a signed tag that was trusted before is another one now", name, "a statement is taken back by vmkeeper withdraw")
+
+
+def with_tags(memory: Memory, accepted: Mapping[str, SeenTag]) -> Memory:
+    """The memory with accepted tags."""
     return memory.model_copy(update={"tags": dict(sorted({**memory.tags, **accepted}.items()))})

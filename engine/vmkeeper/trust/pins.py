@@ -5,76 +5,23 @@ A pins file holds whole keys, so nothing that a repository or a key server says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from fnmatch import fnmatchcase
 from io import StringIO
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from vmkeeper.errors import Refused, UserError
-from vmkeeper.model.base import Document
-from vmkeeper.model.endorser import Endorser, EndorserList, OpenPGPKey, Scope
-from vmkeeper.trust.keys.interface import ListedKey, PinnedOpenPGPKey, PinnedSSHKey
-from vmkeeper.trust.keys.packets import read_certificate
-from vmkeeper.trust.keys.ssh import read_public_key
-from vmkeeper.values import CommitId, Duration, Name, Time, Uuid, visible
+from vmkeeper.errors import Refused
+from vmkeeper.model.base import Document, FirstFormat
+from vmkeeper.model.keys import Dn
+from vmkeeper.trust.people import Holder, grouped, shared_keys, shown
+from vmkeeper.trust.said import PolicyMark
+from vmkeeper.values import CommitId, Duration, Name, Sha512, Uuid, visible
 
-PinnedKey = Annotated[PinnedOpenPGPKey | PinnedSSHKey, Field(discriminator="type")]
-_Dn = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9.]+=[\x20-\x2e\x30-\x7e]+([\x20-\x2e\x30-\x7e/]*))+$", max_length=1000)]
-"""A distinguished name in one-line form, `/DC=org/DC=example/CN=Name`."""
 _Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9:][a-z0-9.:-]{0,252}$")]
-
-
-class PinnedEndorser(Document):
-    """An endorser with whole keys."""
-
-    name: Name
-    full_name: str
-    email: str
-    keys: Annotated[tuple[PinnedKey, ...], Field(min_length=1)]
-    scope: Scope = Scope()
-    not_before: Time | None = None
-    expires: Time | None = None
-
-    def in_scope(self, appliance: str) -> bool:
-        """Whether this endorser may answer for the appliance."""
-        return any(matches(pattern, appliance) for pattern in self.scope.appliances)
-
-    def in_office(self, now: datetime) -> bool:
-        """Whether the list lets this endorser endorse at the time."""
-        return (self.not_before is None or self.not_before <= now) and (self.expires is None or now < self.expires)
-
-
-class PinnedEndorsers(Document):
-    """An endorser list as the site accepted it."""
-
-    name: Name
-    """Its name in the repository: endorsers/NAME.yaml."""
-    quorum: Annotated[int, Field(ge=1, le=16)] = 1
-    maximum_lifetime: Duration
-    """The longest validity of an endorsement."""
-    endorsers: tuple[PinnedEndorser, ...]
-
-    def endorser(self, name: str) -> PinnedEndorser | None:
-        """The endorser with this name."""
-        return next((endorser for endorser in self.endorsers if endorser.name == name), None)
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        names = [endorser.name for endorser in self.endorsers]
-        try:
-            keys = [key_id(key) for endorser in self.endorsers for key in endorser.keys]
-        except Refused as error:
-            raise ValueError(error.what) from None
-        for kind, items in (("name", names), ("key", keys)):
-            for item in items:
-                if items.count(item) > 1:
-                    raise ValueError(f"the {kind} {item} is there twice: a name and a key belong to one endorser")
-        return self
+_Source = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=1000)]
+_Quorum = Annotated[int, Field(ge=1, le=16)]
 
 
 class PinnedImageList(Document):
@@ -83,9 +30,9 @@ class PinnedImageList(Document):
     name: Name
     """Its name in the repository: imagelists/NAME.yaml."""
     uuid: Uuid
-    signer: _Dn
+    signer: Dn
     """Subject of the signer's certificate."""
-    ca: _Dn
+    ca: Dn
     """Issuer of the signer's certificate."""
     endorsers: Name
     """The endorser list whose endorsements count for its images."""
@@ -98,130 +45,105 @@ class FetchPolicy(Document):
     """Hosts that may be reached although their addresses are not global, such as a mirror inside the site."""
 
 
+class PinnedSite(Document):
+    """Who decides for the site what sites/NAME.yaml says: the administrators' signatures, or the one file that was accepted here."""
+
+    name: Name
+    file: Sha512 | None = None
+    """SHA-512 of the site's file, where no administrators sign."""
+    administrators: tuple[Holder, ...] = ()
+    quorum: _Quorum = 1
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if (self.file is None) != bool(self.administrators):
+            raise ValueError("a site is pinned by its file or by its administrators, not both and not neither")
+        if self.administrators and self.quorum > len(self.administrators):
+            raise ValueError("more administrators must agree than there are")
+        _no_shared_keys(self.administrators)
+        return self
+
+
 class Pins(Document):
     """`pins.yaml` of a site."""
 
-    version: Literal[1] = 1
+    version: FirstFormat = 1
     repository: CommitId
     """The root commit of the followed repository."""
-    endorsers: tuple[PinnedEndorsers, ...] = ()
+    tree: Sha512
+    """SHA-512 of the root commit's tree (`repository.digest`)."""
+    source: _Source | None = None
+    """Where the repository is fetched from: an https or ssh address, or a folder. It is trusted for nothing."""
+    policy: PolicyMark
+    """The first policy that is trusted: its number, and the SHA-512 of its content."""
+    quorum: _Quorum
+    """How many principals must have signed that policy."""
+    principals: Annotated[tuple[Holder, ...], Field(min_length=1)]
+    """Root principals."""
+    endorsers: tuple[Name, ...] = ()
+    """Endorser lists that count, besides those of the image lists; with neither, all of the policy."""
     image_lists: tuple[PinnedImageList, ...] = ()
+    site: PinnedSite | None = None
+    maximum_staleness: Duration = Duration.parse("72h")
+    """How old the newest freshness statement may be, where the policy names who makes them."""
     clock_skew: Duration = Duration.parse("5m")
-    """How far an endorser's clock may be ahead of ours."""
+    """How far a signer's clock may be ahead of ours."""
+    crls: Literal["required", "when-there", "ignored"] = "when-there"
+    """Whether certificates need a revocation list of their authority in the CA folder (R18)."""
     fetch: FetchPolicy = FetchPolicy()
-
-    def endorser_list(self, name: str) -> PinnedEndorsers | None:
-        """The pinned endorser list with this name."""
-        return next((one for one in self.endorsers if one.name == name), None)
 
     def image_list(self, name: str) -> PinnedImageList | None:
         """The pinned image list with this name."""
         return next((one for one in self.image_lists if one.name == name), None)
 
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Names of the endorser lists that count; none: all of the policy."""
+        return tuple(dict.fromkeys([*self.endorsers, *(one.endorsers for one in self.image_lists)]))
+
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        for kind, names in (("endorser list", [one.name for one in self.endorsers]), ("image list", [one.name for one in self.image_lists])):
-            if len(set(names)) != len(names):
-                raise ValueError(f"an {kind} is pinned twice")
-        for one in self.image_lists:
-            if self.endorser_list(one.endorsers) is None:
-                raise ValueError(f"image list {one.name} names the endorser list {one.endorsers}, which is not pinned")
+    def _hangs_together(self) -> Self:
+        if len({one.name for one in self.image_lists}) != len(self.image_lists):
+            raise ValueError("an image list is pinned twice")
+        if self.quorum > len(self.principals):
+            raise ValueError("more principals must agree than there are")
+        _no_shared_keys(self.principals)
         return self
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Whether an appliance's name fits a pattern, in which `*` stands for any characters."""
-    return fnmatchcase(name, pattern)
-
-
-def key_id(key: PinnedKey | ListedKey) -> str:
-    """How statements name a key: `openpgp:FINGERPRINT` or `ssh:SHA256:…`."""
-    if isinstance(key, PinnedSSHKey):
-        return f"ssh:{read_public_key(key.key).fingerprint}"
-    return f"openpgp:{key.fingerprint}"
-
-
-def pin_list(name: str, source: EndorserList, key_file: Callable[[str], bytes]) -> PinnedEndorsers:
-    """Pin an endorser list as it stands. key_file: bytes of a key file by its path relative to endorsers/.
-
-    Raises UserError where a key file does not hold exactly the one public key that the list names.
-    """
-    return PinnedEndorsers(
-        name=name,
-        quorum=source.quorum,
-        maximum_lifetime=source.maximum_lifetime,
-        endorsers=tuple(_pin(endorser, key_file, f"endorsers/{name}.yaml") for endorser in source.endorsers),
-    )
-
-
-def pins_from(
-    repository: CommitId,
-    lists: Mapping[str, EndorserList],
-    key_file: Callable[[str], bytes],
-    image_lists: tuple[PinnedImageList, ...] = (),
-    *,
-    clock_skew: Duration | None = None,
-    fetch: FetchPolicy | None = None,
-) -> Pins:
-    """The pins for a repository (its root commit) from endorser lists by name. Raises UserError like `pin_list`."""
+def _no_shared_keys(holders: tuple[Holder, ...]) -> None:
+    if len({one.name for one in holders}) != len(holders):
+        raise ValueError("a name is there twice")
     try:
-        return Pins(
-            repository=repository,
-            endorsers=tuple(pin_list(name, lists[name], key_file) for name in sorted(lists)),
-            image_lists=image_lists,
-            clock_skew=clock_skew or Duration.parse("5m"),
-            fetch=fetch or FetchPolicy(),
-        )
-    except ValidationError as error:
-        raise UserError("these lists cannot be pinned together", why="; ".join(one["msg"] for one in error.errors())) from None
-
-
-def _pin(endorser: Endorser, key_file: Callable[[str], bytes], where: str) -> PinnedEndorser:
-    keys: list[PinnedKey] = []
-    for key in endorser.keys:
-        try:
-            keys.append(_pin_openpgp(key, key_file(key.file)) if isinstance(key, OpenPGPKey) else _pin_ssh(key))
-        except Refused as error:
-            raise UserError(f"the key of {endorser.name} cannot be pinned: {error.what}", where=where, why=error.why, hint=error.hint) from None
-    fields = endorser.model_dump(include={"name", "full_name", "email", "scope", "not_before", "expires"})
-    return PinnedEndorser(**fields, keys=tuple(keys))
-
-
-def _pin_openpgp(key: OpenPGPKey, data: bytes) -> PinnedOpenPGPKey:
-    text = data.decode("ascii", errors="replace")
-    certificate = read_certificate(text)
-    if certificate.fingerprint != key.fingerprint:
-        raise Refused("R10", f"{key.file} holds another key than the list names", why=f"{certificate.fingerprint}, not {key.fingerprint}")
-    return PinnedOpenPGPKey(type="openpgp", fingerprint=key.fingerprint, armour=text.strip() + "\n")
-
-
-def _pin_ssh(key: PinnedSSHKey) -> PinnedSSHKey:
-    read_public_key(key.key)
-    return key
+        for refusal in shared_keys(holders):
+            raise ValueError(f"{refusal.why}: {refusal.evidence}")
+    except Refused as error:
+        raise ValueError(error.what) from None
 
 
 def fingerprints(pins: Pins) -> str:
-    """What a person compares, by telephone or on paper, before accepting pins: root commit, lists, people, fingerprints."""
-    lines = [f"repository   {_grouped(pins.repository)}"]
-    for one in pins.endorsers:
-        lines += ["", f"endorsers    {one.name}: {one.quorum} of {len(one.endorsers)} must agree, for at most {one.maximum_lifetime}"]
-        for endorser in one.endorsers:
-            lines.append(f"  {endorser.name}: {visible(endorser.full_name)} <{visible(endorser.email)}>, for {', '.join(endorser.scope.appliances)}")
-            lines += [f"    {_shown(key)}" for key in endorser.keys]
+    """What a person compares, by telephone or on paper, before accepting pins: root commit, policy, people, fingerprints."""
+    lines = [f"repository   {grouped(pins.repository)}", f"  tree       {grouped(pins.tree[:64])} …"]
+    lines += ["", f"policy       number {pins.policy.number}, {grouped(pins.policy.sha512[:64])} …"]
+    lines += [f"  {pins.quorum} of {len(pins.principals)} principals must agree on it", *_people(pins.principals)]
     for image_list in pins.image_lists:
         lines += ["", f"image list   {image_list.name} {image_list.uuid}, its images endorsed by {image_list.endorsers}"]
         lines += [f"  signed by  {image_list.signer}", f"  issued by  {image_list.ca}"]
+    if pins.site and pins.site.file:
+        lines += ["", f"site         {pins.site.name}: this file and no other, {grouped(pins.site.file[:64])} …"]
+    elif pins.site:
+        lines += ["", f"site         {pins.site.name}: {pins.site.quorum} of {len(pins.site.administrators)} administrators approve"]
+        lines += _people(pins.site.administrators)
     return "\n".join(lines) + "\n"
 
 
 def to_yaml(pins: Pins) -> str:
     """The text of a pins file; reading it gives equal pins."""
     value = pins.model_dump(mode="json", exclude_none=True)
-    for one in value["endorsers"]:
-        for endorser in one["endorsers"]:
-            for key in endorser["keys"]:
-                if "armour" in key:
-                    key["armour"] = LiteralScalarString(key["armour"])
+    for holder in [*value["principals"], *value.get("site", {}).get("administrators", ())]:
+        for key in holder["keys"]:
+            if "armour" in key:
+                key["armour"] = LiteralScalarString(key["armour"])
     yaml, out = YAML(typ="rt", pure=True), StringIO()
     yaml.default_flow_style = False
     yaml.width = 4096
@@ -229,12 +151,9 @@ def to_yaml(pins: Pins) -> str:
     return out.getvalue()
 
 
-def _shown(key: PinnedKey) -> str:
-    if isinstance(key, PinnedSSHKey):
-        public = read_public_key(key.key)
-        return f"SSH      {public.type} {public.fingerprint}"
-    return f"OpenPGP  {_grouped(key.fingerprint)}"
-
-
-def _grouped(digits: str) -> str:
-    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+def _people(holders: tuple[Holder, ...]) -> list[str]:
+    return [
+        line
+        for one in holders
+        for line in (f"  {one.name}: {visible(one.full_name)} <{visible(one.email)}>", *(f"    {shown(key)}" for key in one.keys))
+    ]

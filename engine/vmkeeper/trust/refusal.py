@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vmkeeper.errors import Refused
@@ -26,8 +27,8 @@ class Refusal:
 
     @classmethod
     def of(cls, error: Refused) -> Refusal:
-        """The data of a `Refused`: what happened becomes why, its cause the evidence."""
-        return cls(error.rule, error.what, error.why, error.hint)
+        """The data of a `Refused`: what happened becomes why, its cause (or its place) the evidence."""
+        return cls(error.rule, error.what, error.why or error.where, error.hint)
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.why}" + (f" ({self.evidence})" if self.evidence else "")
@@ -35,3 +36,13 @@ class Refusal:
     def as_json(self) -> dict[str, str]:
         """`{"rule", "why", "evidence"}` and `"hint"` where there is one."""
         return {"rule": self.rule, "why": self.why, "evidence": self.evidence, **({"hint": self.hint} if self.hint else {})}
+
+
+class Untrusted(Refused):
+    """Nothing can be concluded from what is there; `refusals` says why, all of it."""
+
+    def __init__(self, refusals: Iterable[Refusal]) -> None:
+        self.refusals = tuple(dict.fromkeys(refusals))
+        first, *others = self.refusals
+        more = f"; and {'; '.join(map(str, others))}" if others else ""
+        super().__init__(first.rule, first.why, why=first.evidence + more, hint=first.hint)

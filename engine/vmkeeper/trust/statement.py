@@ -1,4 +1,4 @@
-"""What a tag says: in-toto statements about a release, in one canonical byte form.
+"""The one byte form of what a tag says, an in-toto statement in canonical JSON, and the one form of a tag's name.
 
 `parse` refuses every other byte form of the same statement, so a signature has one reading.
 Form: in-toto Attestation Framework, Statement v1.
@@ -9,146 +9,71 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import ValidationError
 
 from vmkeeper.documents.json_guard import read_json
 from vmkeeper.errors import Problems, Refused
-from vmkeeper.model.appliance import Format
-from vmkeeper.model.base import Document
+from vmkeeper.trust.said import STATEMENTS, Statement
 from vmkeeper.trust.tagobject import MAXIMUM
-from vmkeeper.values import CommitId, Name, Sha256, Sha512, Time, Uuid, Version, canonical_json
+from vmkeeper.values import canonical_json
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-ENDORSEMENT = "https://vmkeeper.org/endorsement/v1"
-WITHDRAWAL = "https://vmkeeper.org/withdrawal/v1"
 
-Serial = Annotated[int, Field(ge=1, le=2**53 - 1)]
-KeyId = Annotated[str, StringConstraints(pattern=r"^(openpgp:[0-9A-F]{40}|ssh:SHA256:[A-Za-z0-9+/]{43})$")]
-"""`openpgp:` and the primary key's fingerprint, or `ssh:` and the fingerprint as ssh-keygen writes it."""
-_Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
-_Version = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18}){0,7}$")]
-_TAG = re.compile(r"(endorse|withdraw)/([^/]+)/([^/]+)/([^/]+)/([1-9][0-9]{0,15})")
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_NAME = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+_VERSION = r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}"
+_NUMBER = r"[1-9][0-9]{0,15}"
+_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        rf"(?P<action>endorse|withdraw)/(?P<appliance>{_NAME})/(?P<version>{_VERSION})/(?P<signer>{_NAME})/(?P<number>{_NUMBER})",
+        rf"(?P<action>policy)/(?P<number>{_NUMBER})/(?P<signer>{_NAME})",
+        rf"(?P<action>revoke)/(?P<subject>{_NAME})/(?P<signer>{_NAME})/(?P<number>{_NUMBER})",
+        rf"(?P<action>approve)/(?P<subject>{_NAME})/(?P<number>{_NUMBER})/(?P<signer>{_NAME})",
+    )
+)
+_MODELS: dict[object, type[Statement]] = {model.predicate: model for model in STATEMENTS}
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class TagName:
-    """`ACTION/APPLIANCE/VERSION/ENDORSER/SERIAL`, below refs/tags/."""
+    """A tag's name taken apart. What it says counts only once the payload says the same."""
 
+    text: str
     action: str
-    appliance: str
-    version: str
-    endorser: str
-    serial: int
+    signer: str
+    number: int
+    """Serial, or number of the policy, revocation or approval."""
+    appliance: str = ""
+    version: str = ""
+    subject: str = ""
+    """The holder of a revoked key, or a site."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a tag's name; raises Refused (R6) for one that is not ours."""
-        match = _TAG.fullmatch(text)
-        if (
-            match is None
-            or not _NAME.fullmatch(match[2])
-            or not _NAME.fullmatch(match[4])
-            or not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18}){0,7}", match[3])
-        ):
-            raise Refused("R6", "the tag's name is not endorse/ or withdraw/ APPLIANCE/VERSION/ENDORSER/SERIAL", why=text)
-        return cls(match[1], match[2], match[3], match[4], int(match[5]))
+        for form in _FORMS:
+            if match := form.fullmatch(text):
+                parts: dict[str, Any] = match.groupdict()
+                return cls(**{**parts, "text": text, "number": int(parts["number"])})
+        forms = "endorse/ or withdraw/ APPLIANCE/VERSION/ENDORSER/SERIAL, policy/N/PRINCIPAL, revoke/HOLDER/BY/N, approve/SITE/N/ADMINISTRATOR"
+        raise Refused("R6", "the tag's name is not one of ours", why=text, hint=forms)
 
     def __str__(self) -> str:
-        return f"{self.action}/{self.appliance}/{self.version}/{self.endorser}/{self.serial}"
-
-
-class SignedFile(Document):
-    """One image file: sizes in bytes."""
-
-    format: Format
-    size: _Bytes
-    virtual_size: _Bytes
-    sha512: Sha512
-
-
-class _Said(Document):
-    """What every statement of an endorser says."""
-
-    repository: CommitId
-    """The repository's root commit."""
-    appliance: Name
-    uuid: Uuid
-    path: str
-    """The appliance's folder, `appliances/NAME`."""
-    version: _Version
-    commit: CommitId
-    """The commit that the tag points to; it holds the release record."""
-    release: Sha512
-    """SHA-512 of the release record's bytes."""
-    endorser: Name
-    key: KeyId
-    serial: Serial
-    """Counts every tag of this endorser from 1."""
-    previous: Sha512 | None
-    """SHA-512 of the endorser's previous tag object; null for the first."""
-    issued: Time
-
-    @model_validator(mode="after")
-    def _hangs_together(self) -> Self:
-        if (self.serial == 1) != (self.previous is None):
-            raise ValueError("previous belongs to every serial but the first")
-        if self.path != f"appliances/{self.appliance}":
-            raise ValueError("path is not the appliance's folder")
-        return self
-
-
-class Endorsement(_Said):
-    """An endorser answers for one release."""
-
-    action: Literal["endorse"] = "endorse"
-    recipe: Sha256
-    files: Annotated[tuple[SignedFile, ...], Field(min_length=1, max_length=16)]
-    """Sorted by format, each format once."""
-    manifest: Sha512
-    """SHA-512 of the list of packages."""
-    not_before: Time
-    expires: Time
-
-    @model_validator(mode="after")
-    def _sorted(self) -> Self:
-        formats = [file.format for file in self.files]
-        if formats != sorted(set(formats)):
-            raise ValueError("files are not sorted by format, each once")
-        return self
-
-    @property
-    def content(self) -> tuple[object, ...]:
-        """What a quorum has to agree on."""
-        return (self.uuid, Version(self.version), self.recipe, self.release, self.files, self.manifest)
-
-
-class Withdrawal(_Said):
-    """An endorser takes a version back: it is to be run no longer."""
-
-    action: Literal["withdraw"] = "withdraw"
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-
-
-Statement = Endorsement | Withdrawal
-
-
-def tag_name(statement: Statement) -> TagName:
-    """The only name that a tag with this statement may have."""
-    return TagName(statement.action, statement.appliance, statement.version, statement.endorser, statement.serial)
+        return self.text
 
 
 def encode(statement: Statement) -> bytes:
     """The canonical JSON of the in-toto statement: one line, no newline at its end."""
-    subject = [{"name": f"{statement.path}/release.yaml", "digest": {"sha512": statement.release}}]
-    if isinstance(statement, Endorsement):
-        subject += [
-            {"name": f"{statement.appliance}-{statement.version}.{file.format}", "digest": {"sha512": file.sha512}} for file in statement.files
-        ]
-    kind = ENDORSEMENT if isinstance(statement, Endorsement) else WITHDRAWAL
-    return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": statement.model_dump(mode="json")})
+    return canonical_json(
+        {
+            "_type": STATEMENT,
+            "subject": statement.subjects(),
+            "predicateType": statement.predicate,
+            "predicate": statement.model_dump(mode="json"),
+        }
+    )
 
 
 def parse(data: bytes) -> Statement:
@@ -157,11 +82,10 @@ def parse(data: bytes) -> Statement:
     Raises Refused: R22 for what is not JSON or not a statement of ours, R32 for another byte form of one.
     """
     value = _canonical(data)
-    models: dict[object, type[Endorsement | Withdrawal]] = {ENDORSEMENT: Endorsement, WITHDRAWAL: Withdrawal}
     kind = value.get("predicateType") if isinstance(value, dict) else None
-    model = models.get(kind) if isinstance(kind, str) else None
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise Refused("R22", "the message is not a statement about a release", why=f"predicateType {kind!r}")
+        raise Refused("R22", "the message is not a statement of ours", why=f"predicateType {kind!r}")
     try:
         statement = model.model_validate(value.get("predicate"))
     except ValidationError as error:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from vmkeeper.errors import Refused
+from vmkeeper.trust.keys.armour import LABELS
 from vmkeeper.values import CommitId
 
 MAXIMUM = 64 * 1024
@@ -17,6 +18,8 @@ MAXIMUM = 64 * 1024
 
 PGP = "PGP"
 SSH = "SSH"
+CMS = "CMS"
+"""Kinds of signature: OpenPGP's, OpenSSH's, and X.509's as gpgsm writes it."""
 _BEGIN = re.compile(rb"^-----BEGIN ", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TAGGER = re.compile(r"([^<>\n]{1,200}) <([^<>\s]{1,200})> ([1-9][0-9]{0,10}) \+0000")
@@ -37,7 +40,7 @@ class Tagger:
 
 @dataclass(frozen=True, slots=True)
 class TagObject:
-    """A tag object taken apart. `signed` are the bytes a signature covers; `kind` is PGP or SSH."""
+    """A tag object taken apart. `signed` are the bytes a signature covers; `kind` is PGP, SSH or CMS."""
 
     commit: CommitId
     name: str
@@ -99,12 +102,12 @@ def _message(message: bytes) -> tuple[bytes, str, bytes]:
     if len(starts) > 1:
         raise Refused("R10", "the tag carries more than one signature block", why=f"{len(starts)} blocks")
     body, signature = message[: starts[0]], message[starts[0] :]
-    for kind in (PGP, SSH):
-        begin, end = (f"-----{word} {kind} SIGNATURE-----\n".encode() for word in ("BEGIN", "END"))
+    for kind in (PGP, SSH, CMS):
+        begin, end = (f"-----{word} {LABELS[kind]}-----\n".encode() for word in ("BEGIN", "END"))
         if signature.startswith(begin) and signature.endswith(end) and signature.count(b"-----END ") == 1 and signature.isascii():
             break
     else:
-        raise Refused("R10", "the tag does not end in one OpenPGP or SSH signature block", why=_text(signature.partition(b"\n")[0]))
+        raise Refused("R10", "the tag does not end in one OpenPGP, SSH or CMS signature block", why=_text(signature.partition(b"\n")[0]))
     if body.count(b"\n") != 1 or not body.endswith(b"\n"):
         raise Refused("R32", "the tag's message is not one line of JSON before the signature")
     _text(body)

@@ -1,54 +1,33 @@
-"""The only way to a verdict about signed tags.
+"""The only way to a verdict about endorsements and withdrawals, under one endorser list in force.
 
-Rules, in this order for each tag: R6 (its name is ours), R7 (an annotated tag on a commit), R10 (one signature, by the
-pinned endorser's pinned key), R11 (nothing weak), R12 (key and endorser valid now), then, on verified bytes only, R22
-and R32 (one reading), R6 (ref, header and payload agree), R1 (this repository), R7 (on the mainline), R13 (in date),
-R14 (the release record says the same), and over each endorser's tags R9 (an unbroken chain). A withdrawal takes
-trust away, so it needs neither dates, record nor chain.
+Rules, on tags that `signature` could read: R10 (by a key of an endorser on this list, within scope), R3 (an endorser
+already under the policy that it names), R12 (key and endorser valid now, the key not compromised at its place in the
+chain), R13 (in date), R14 (the release record says the same), R31 (a builder of the policy made it), and over each
+endorser's tags R9 (an unbroken chain). A withdrawal takes trust away, so it needs neither dates, record nor chain.
 
 Pure: bytes, pins and the time come in, verdicts go out. Whatever the bytes are, a verdict comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from vmkeeper.errors import Refused, VmkeeperError
+from vmkeeper.model.keys import Compromise
 from vmkeeper.model.release import Release
-from vmkeeper.trust import statement, tagobject
-from vmkeeper.trust.chain import breaks
-from vmkeeper.trust.keys import ssh
-from vmkeeper.trust.keys.interface import OpenPGPVerifier, PinnedOpenPGPKey, SignedBy
-from vmkeeper.trust.keys.packets import read_certificate, read_signature
-from vmkeeper.trust.pins import PinnedEndorser, PinnedEndorsers
+from vmkeeper.trust import chain
+from vmkeeper.trust.enactment import Enactments
+from vmkeeper.trust.history import Record
+from vmkeeper.trust.keys.interface import SignedBy
+from vmkeeper.trust.people import TrustedEndorser, TrustedEndorsers
+from vmkeeper.trust.provenance import verify_provenance
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.statement import Endorsement, SignedFile, Statement, TagName, Withdrawal
-from vmkeeper.trust.tagobject import TagObject
-from vmkeeper.values import CommitId, Duration, format_time, sha512_hex
-
-SKEW = Duration.parse("5m")
-"""How far an endorser's clock may be ahead of ours, unless the pins say otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A release record as it lies in a commit: the SHA-512 of its bytes, and what it says."""
-
-    sha512: str
-    release: Release
-
-
-class History(Protocol):
-    """What is asked about the followed repository."""
-
-    def on_mainline(self, commit: CommitId) -> bool:
-        """Whether the commit is on the trusted line of commits."""
-
-    def record(self, commit: CommitId, appliance: str) -> Record | None:
-        """The release record of an appliance in the tree of a commit; None where there is none. May raise VmkeeperError."""
+from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.said import Endorsement, OfEndorser, SignedFile, Withdrawal
+from vmkeeper.trust.signature import Authenticator, Read, held_digest
+from vmkeeper.values import CommitId, format_time, sha512_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +36,7 @@ class Accepted:
 
     tag: str
     sha512: str
-    statement: Statement
+    statement: OfEndorser
     signed_by: SignedBy
 
 
@@ -67,7 +46,7 @@ class Rejected:
 
     tag: str
     refusals: tuple[Refusal, ...]
-    statement: Statement | None = None
+    statement: OfEndorser | None = None
     sha512: str = ""
 
 
@@ -78,28 +57,62 @@ Verdict = Accepted | Rejected
 class Context:
     """What tags are judged by."""
 
-    pinned: PinnedEndorsers
-    repository: CommitId
-    """Root commit."""
-    history: History
-    openpgp: OpenPGPVerifier
-    now: datetime
-    skew: Duration = SKEW
+    endorsers: TrustedEndorsers
+    """The list in force."""
+    enactments: Enactments
+    void: Mapping[str, Void]
+    reader: Authenticator
+    objects: Mapping[str, bytes]
+    """Every tag object by its SHA-512."""
+    refuse_provenance: Callable[[Endorsement, Record], tuple[Refusal, ...]]
+    """What R31 has against a record's provenance; see `provenance_rule`."""
+
+    @property
+    def now(self) -> datetime:
+        """The time that tags are judged at."""
+        return self.reader.now
 
 
-def verify(tags: Mapping[str, bytes | None], context: Context) -> tuple[Verdict, ...]:
-    """Judge tags by name (without refs/tags/): raw object bytes, or None for a ref that is not an annotated tag.
+def provenance_rule(enactments: Enactments, reader: Authenticator) -> Callable[[Endorsement, Record], tuple[Refusal, ...]]:
+    """R31 under the policy in force; one answer for each record, however many endorse it."""
+    known: dict[tuple[CommitId, str], tuple[Refusal, ...]] = {}
+    builders = enactments.current.policy.builders
 
-    All tags of an endorser belong in one call, because the chain is judged too. Verdicts come in the order given.
-    """
-    verdicts = [_judge(name, raw, context) for name, raw in tags.items()]
-    signed = {
+    def refuse(said: Endorsement, record: Record) -> tuple[Refusal, ...]:
+        if not builders:
+            return ()
+        if record.provenance is None:
+            hint = "have CI build it with its builder key, and endorse that"
+            return (Refusal("R31", "the release has no provenance, and the policy names builders", f"{said.path} in {said.commit}", hint),)
+        key = (said.commit, said.appliance)
+        if key not in known:
+            try:
+                verify_provenance(
+                    record.provenance, record, repository=reader.repository, builders=builders, verifiers=reader.verifiers, now=reader.now
+                )
+                known[key] = ()
+            except Refused as error:
+                known[key] = (Refusal.of(error),)
+        return known[key]
+
+    return refuse
+
+
+def verify(reads: Iterable[Read], context: Context) -> tuple[Verdict, ...]:
+    """Judge tags under one list. All tags of an endorser belong in one call, because the chain is judged too."""
+    verdicts = [_judge(read, context) for read in reads]
+    standing = {
         verdict.tag: (verdict.sha512, verdict.statement)
         for verdict in verdicts
-        if verdict.statement is not None and verdict.statement.repository == context.repository
+        if verdict.statement is not None
+        and verdict.statement.repository == context.reader.repository
+        and not (isinstance(verdict, Rejected) and any(one.rule == "R12" and one.why == _VOID for one in verdict.refusals))
     }
-    broken = breaks(signed, {sha512_hex(raw): raw for raw in tags.values() if raw is not None})
+    broken = chain.breaks(standing, context.objects)
     return tuple(_with_chain(verdict, broken.get(verdict.tag)) for verdict in verdicts)
+
+
+_VOID = "the key is not its owner's alone, and this is not one of the tags that its owner stands by"
 
 
 def _with_chain(verdict: Verdict, broken: Refusal | None) -> Verdict:
@@ -111,105 +124,98 @@ def _with_chain(verdict: Verdict, broken: Refusal | None) -> Verdict:
     return Rejected(verdict.tag, (broken,), verdict.statement, verdict.sha512)
 
 
-def _judge(name: str, raw: bytes | None, context: Context) -> Verdict:
-    digest = sha512_hex(raw) if raw is not None else ""
-    try:
-        claimed = TagName.parse(name)
-        if raw is None:
-            raise Refused("R7", "the ref is not an annotated tag", hint="sign a tag: vmkeeper endorse")
-        tag = tagobject.parse(raw)
-        endorser = context.pinned.endorser(claimed.endorser)
-        if endorser is None:
-            raise Refused(
-                "R10", f"{claimed.endorser} is not an endorser on the pinned list {context.pinned.name}", hint="pin a list that names the endorser"
-            )
-        signed_by = _signature(tag, endorser, context)
-        said = statement.parse(tag.payload)
-    except Refused as error:
-        return Rejected(name, (Refusal.of(error),), None, digest)
-    refusals = tuple(_refusals(name, tag, said, signed_by, endorser, context))
-    return Rejected(name, refusals, said, digest) if refusals else Accepted(name, digest, said, signed_by)
+def _judge(read: Read, context: Context) -> Verdict:
+    said = read.said
+    if not isinstance(said, OfEndorser) or read.signed_by is None or read.held is None:
+        refusals = read.refusals or (Refusal("R6", "this is not an endorsement or a withdrawal", read.tag),)
+        return Rejected(read.tag, refusals, None, read.sha512)
+    endorser = context.endorsers.endorser(said.endorser)
+    if endorser is None or not _has(endorser, read):
+        why = f"{said.endorser} is not an endorser with this key on the list {context.endorsers.name} in force"
+        return Rejected(read.tag, (*read.refusals, Refusal("R10", why, said.key)), None, read.sha512)
+    refusals = (*read.refusals, *_refusals(said, read, read.signed_by, endorser, context))
+    return Rejected(read.tag, refusals, said, read.sha512) if refusals else Accepted(read.tag, read.sha512, said, read.signed_by)
 
 
-def _signature(tag: TagObject, endorser: PinnedEndorser, context: Context) -> SignedBy:
-    """Check the signature with that one of the endorser's keys which it says it is by."""
-    if tag.kind == tagobject.SSH:
-        blob = ssh.signing_key(tag.signature).blob
-        for key in endorser.keys:
-            if not isinstance(key, PinnedOpenPGPKey) and ssh.read_public_key(key.key).blob == blob:
-                return ssh.verify(key.key, tag.signed, tag.signature)
-        by = ssh.signing_key(tag.signature).fingerprint
-    else:
-        by = read_signature(tag.signature, tag.signed).issuer
-        for key in endorser.keys:
-            if isinstance(key, PinnedOpenPGPKey) and read_certificate(key.armour).key(by):
-                return context.openpgp.verify(key, tag.signed, tag.signature, context.now)
-    raise Refused("R10", f"the signature is by a key that is not pinned for {endorser.name}", why=by, hint="if the key is new, have the site pin it")
+def _has(endorser: TrustedEndorser, read: Read) -> bool:
+    return read.held is not None and held_digest(read.held) in {held_digest(key) for key in endorser.keys}
 
 
-def _refusals(name: str, tag: TagObject, said: Statement, signed_by: SignedBy, endorser: PinnedEndorser, context: Context) -> Iterator[Refusal]:
-    inside = str(statement.tag_name(said))
-    if not name == tag.name == inside:
-        yield Refusal(
-            "R6", "ref, tag header and payload do not agree on the name", f"{name}, {tag.name}, {inside}", "a signed tag must not be moved or renamed"
-        )
-    if said.key != signed_by.key:
-        yield Refusal("R10", "the statement names another key than the one that signed", f"{said.key}, {signed_by.key}")
-    if not endorser.in_scope(said.appliance):
-        yield Refusal("R10", f"{endorser.name} may not answer for {said.appliance}", f"scope {', '.join(endorser.scope.appliances)}")
-    if said.repository != context.repository:
-        yield Refusal("R1", "the statement is about another repository", f"root commit {said.repository}, pinned {context.repository}")
-    if said.commit != tag.commit:
-        yield Refusal("R7", "the tag points to another commit than it speaks of", f"{tag.commit}, {said.commit}")
-    elif not context.history.on_mainline(tag.commit):
-        yield Refusal("R7", "the tag's commit is not on the mainline", tag.commit, "endorse a commit that has been merged")
-    yield from _dates(tag, said, signed_by, context)
+def _refusals(said: OfEndorser, read: Read, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
+    community = context.endorsers.community
+    if not endorser.in_scope(said.appliance, community):
+        scope = f"scope {', '.join(endorser.scope.appliances)} for {', '.join(endorser.scope.communities)}"
+        yield Refusal("R10", f"{endorser.name} may not answer for {said.appliance} of {community}", scope)
+    for mark in _marks(said, endorser, read, context):
+        if read.sha512 not in chain.behind(mark, context.objects):
+            evidence = f"serial {said.serial}; it stands by {mark.serial} and those before" if mark.serial else said.key
+            yield Refusal("R12", _VOID, evidence, "endorse it again with another key")
     if isinstance(said, Endorsement):
         yield from _validity(said, signed_by, endorser, context)
+        yield from _place(said, read, context)
         yield from _record(said, context)
 
 
-def _dates(tag: TagObject, said: Statement, signed_by: SignedBy, context: Context) -> Iterator[Refusal]:
-    """R13 for what every statement has: the times it carries agree and are not ahead of the clock."""
-    latest = context.now + timedelta(seconds=context.skew)
-    if tag.tagger.time != int(said.issued.timestamp()):
-        yield Refusal("R13", "the tagger's date is not the date of issue", f"{tag.tagger.time}, {format_time(said.issued)}")
-    if said.issued > latest:
-        yield Refusal("R13", "the statement was issued in the future", format_time(said.issued), "check the clock here, with: date -u")
-    if signed_by.made is not None and signed_by.made > latest:
-        yield Refusal("R13", "the signature was made in the future", format_time(signed_by.made), "check the clock here, with: date -u")
+def _marks(said: OfEndorser, endorser: TrustedEndorser, read: Read, context: Context) -> Iterator[Compromise]:
+    """From where on the key is void, by the list in force and by revocations."""
+    assert read.held is not None
+    digest = held_digest(read.held)
+    listed = next(key for key in endorser.keys if held_digest(key) == digest)
+    if listed.compromised_since is not None:
+        yield listed.compromised_since
+    if said.key in context.void:
+        yield context.void[said.key].since
 
 
-def _validity(said: Endorsement, signed_by: SignedBy, endorser: PinnedEndorser, context: Context) -> Iterator[Refusal]:
+def _validity(said: Endorsement, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
     """R12 and R13 for an endorsement; a withdrawal does not end with its maker's term."""
     now = context.now
-    if signed_by.expired:
-        yield Refusal("R12", signed_by.expired, signed_by.key, "the endorser extends the key, and the site pins it again")
+    if signed_by.valid_until is not None and signed_by.valid_until <= now:
+        hint = "the endorser extends the key or takes a new one, and the next policy has it"
+        yield Refusal("R12", "the key has expired", f"{signed_by.key}, {format_time(signed_by.valid_until)}", hint)
     if not endorser.in_office(now):
         term = f"{endorser.not_before or ''} to {endorser.expires or ''}"
         yield Refusal("R12", f"{endorser.name} is not an endorser at this time", term)
     if said.not_before < said.issued:
         yield Refusal("R13", "the endorsement begins before it was issued", f"{format_time(said.not_before)}, {format_time(said.issued)}")
-    if said.not_before > now + timedelta(seconds=context.skew):
+    if said.not_before > now + timedelta(seconds=context.reader.skew):
         yield Refusal("R13", "the endorsement is not valid yet", f"from {format_time(said.not_before)}")
     if said.expires <= now:
         yield Refusal("R13", "the endorsement has expired", format_time(said.expires), "ask for a new endorsement, or use a newer version")
     lifetime = int((said.expires - said.issued).total_seconds())
-    if lifetime > context.pinned.maximum_lifetime or lifetime <= 0:
+    if not 0 < lifetime <= context.endorsers.maximum_lifetime:
         yield Refusal(
             "R13",
             "the endorsement's lifetime is not allowed",
-            f"{lifetime} s, at most {context.pinned.maximum_lifetime}",
+            f"{lifetime} s, at most {context.endorsers.maximum_lifetime}",
             "endorse again, for a shorter time",
         )
 
 
+def _place(said: Endorsement, read: Read, context: Context) -> Iterator[Refusal]:
+    """R3: whoever endorses was an endorser under the policy that the endorsement names, not only under a later one."""
+    enactments = context.enactments
+    if said.policy > enactments.current.number:
+        yield Refusal("R3", f"the endorsement names policy {said.policy}", f"policy {enactments.current.number} is in force")
+        return
+    then = enactments.numbered(said.policy)
+    if then is None:
+        return  # older than what the site pinned: nothing is known of it here, and the policy in force has judged
+    listed = then.policy.lists.get(context.endorsers.name)
+    endorser = listed.endorser(said.endorser) if listed else None
+    community = listed.community if listed else ""
+    if endorser is None or not _has(endorser, read) or not endorser.in_scope(said.appliance, community):
+        why = f"{said.endorser} could not endorse {said.appliance} with this key under policy {said.policy}"
+        yield Refusal("R3", why, f"policy {enactments.current.number} is in force", "endorse it again, under the policy in force")
+
+
 def _record(said: Endorsement, context: Context) -> Iterator[Refusal]:
-    """R14: the release record in the tagged commit says what the statement says."""
+    """R14: the release record in the tagged commit says what the statement says. R31: a builder says so too."""
     try:
-        record = context.history.record(said.commit, said.appliance)
+        record = context.reader.history.record(said.commit, said.appliance)
     except VmkeeperError as error:
-        yield Refusal("R14", "the release record cannot be read", str(error), error.hint)
+        rule = error.rule if isinstance(error, Refused) else "R14"
+        yield Refusal(rule, "the release record cannot be read", str(error), error.hint)
         return
     if record is None:
         yield Refusal("R14", "the tagged commit holds no release record", f"{said.path}/release.yaml in {said.commit}")
@@ -223,13 +229,20 @@ def _record(said: Endorsement, context: Context) -> Iterator[Refusal]:
         ("recipe", said.recipe, release.recipe),
         ("files", said.files, signed_files(release)),
         ("manifest", said.manifest, release.manifest.sha512),
+        ("provenance", said.provenance, sha512_hex(record.provenance) if record.provenance is not None else None),
     )
     for what, signed, recorded in pairs:
         if signed != recorded:
             yield Refusal("R14", f"the release record has another {what} than was signed", f"{signed}, {recorded}")
+    yield from context.refuse_provenance(said, record)
 
 
 def signed_files(release: Release) -> tuple[SignedFile, ...]:
     """The image files of a release as a statement holds them."""
     files = (SignedFile(format=file.format, size=int(file.size), virtual_size=int(file.virtual_size), sha512=file.sha512) for file in release.files)
     return tuple(sorted(files, key=lambda file: file.format))
+
+
+def said_by(verdicts: Sequence[Verdict]) -> list[OfEndorser]:
+    """What well signed tags say, whether they count or not."""
+    return [verdict.statement for verdict in verdicts if verdict.statement is not None]

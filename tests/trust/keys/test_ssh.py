@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.trust import SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
+from support.keys import SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.run import ProgramFailed
 from vmkeeper.trust.keys import ssh
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_signature
+from vmkeeper.trust.keys.primitives import verify_ecdsa, verify_ed25519, verify_rsa
 
 DATA = b"object 0123\n\nwhat is signed\n"
 KINDS = [("ed25519", None), ("ecdsa", 256), ("ecdsa", 384), ("ecdsa", 521), ("rsa", 2048), ("rsa", 3072)]
@@ -230,21 +231,21 @@ def test_rsa_with_sha1_is_refused() -> None:
 
 
 def test_wrappers_say_yes_and_no() -> None:
-    assert ssh.verify_ed25519(POINT, to_sign(DATA), RAW)
-    assert not ssh.verify_ed25519(POINT[:-1], to_sign(DATA), RAW)
-    assert not ssh.verify_ed25519(POINT, b"", RAW)
+    assert verify_ed25519(POINT, to_sign(DATA), RAW)
+    assert not verify_ed25519(POINT[:-1], to_sign(DATA), RAW)
+    assert not verify_ed25519(POINT, b"", RAW)
     private = ec.derive_private_key(7, ec.SECP384R1())
     point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     signature = private.sign(DATA, ec.ECDSA(hashes.SHA384()))
-    assert ssh.verify_ecdsa(b"nistp384", point, DATA, signature)
-    assert not ssh.verify_ecdsa(b"nistp384", point, DATA, encode_dss_signature(1, 1))
-    assert not ssh.verify_ecdsa(b"nistp384", point, DATA, b"")
+    assert verify_ecdsa(b"nistp384", point, DATA, signature)
+    assert not verify_ecdsa(b"nistp384", point, DATA, encode_dss_signature(1, 1))
+    assert not verify_ecdsa(b"nistp384", point, DATA, b"")
     key, _ = _rsa_key()
     numbers, made = key.public_key().public_numbers(), key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
-    assert ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, made)
-    assert not ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-512", DATA, made)
-    assert not ssh.verify_rsa(1, numbers.n, b"rsa-sha2-256", DATA, made)
-    assert not ssh.verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made)
+    assert verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, made)
+    assert not verify_rsa(numbers.e, numbers.n, b"rsa-sha2-512", DATA, made)
+    assert not verify_rsa(1, numbers.n, b"rsa-sha2-256", DATA, made)
+    assert not verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made)
 
 
 @given(st.binary(max_size=200))

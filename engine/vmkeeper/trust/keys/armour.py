@@ -1,7 +1,7 @@
 """Signature armour: the one text form that we write and take, and a reader for armoured OpenPGP keys.
 
 `dearmour` refuses comments, other line lengths and a wrong checksum, so that no byte of a tag can change unseen.
-Forms: RFC 9580 section 6 (with its CRC-24), OpenSSH's PROTOCOL.sshsig.
+Forms: RFC 9580 section 6 (with its CRC-24), OpenSSH's PROTOCOL.sshsig, GnuPG's gpgsm for CMS.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import re
 
 from vmkeeper.errors import Refused
 
-_WIDTH = {"PGP": 64, "SSH": 70}
+LABELS = {"PGP": "PGP SIGNATURE", "SSH": "SSH SIGNATURE", "CMS": "SIGNED MESSAGE"}
+"""Kinds of signature, and what stands in their BEGIN and END lines."""
+_WIDTH = {"PGP": 64, "SSH": 70, "CMS": 64}
 _PGP_KEY = re.compile(
     r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n"
     r"(?:[A-Za-z]+: [^\r\n]*\r?\n)*[ \t]*\r?\n"
@@ -22,12 +24,12 @@ _PGP_KEY = re.compile(
 
 
 def armour(kind: str, data: bytes) -> str:
-    """The text form of a signature; `kind` is PGP or SSH."""
+    """The text form of a signature; `kind` is PGP, SSH or CMS."""
     text, width = base64.b64encode(data).decode(), _WIDTH[kind]
     lines = [text[start : start + width] for start in range(0, len(text), width)]
     if kind == "PGP":
         lines = ["", *lines, "=" + base64.b64encode(_crc24(data).to_bytes(3, "big")).decode()]
-    return "\n".join([f"-----BEGIN {kind} SIGNATURE-----", *lines, f"-----END {kind} SIGNATURE-----", ""])
+    return "\n".join([f"-----BEGIN {LABELS[kind]}-----", *lines, f"-----END {LABELS[kind]}-----", ""])
 
 
 def dearmour(kind: str, text: str) -> bytes:

@@ -2,30 +2,34 @@
 
 Verifying never touches the user's keyring, network or configuration, and accepts only what gpg's status lines and
 our own reading of the packets say alike (rule R32). gpg's exit status alone is never taken for a verdict.
+Each certificate has a home of its own, so no signature is ever judged by another key. gpg starts once for many
+signatures: each goes to it as a signed message (RFC 9580 section 10.3), the signature's packet before the bytes it covers.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import gnupg
+from typing import Self
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.run import environment, program, run
-from vmkeeper.trust.keys.interface import PinnedOpenPGPKey, SignedBy
-from vmkeeper.trust.keys.packets import HASHES, Certificate, normalised, read_certificate, read_signature
-from vmkeeper.values import sha256_hex
+from vmkeeper.run import Result, program, run
+from vmkeeper.trust.keys.armour import dearmour, decode_public_key
+from vmkeeper.trust.keys.interface import Claim, HeldOpenPGPKey, SignedBy
+from vmkeeper.trust.keys.packets import literal, normalised, read_certificate, read_signature
+from vmkeeper.trust.keys.status import Answer, Listed, Reading, judge, read_listing, read_status
 
 _OPTIONS = (
     "--no-options",
+    "--no-tty",
     "--no-autostart",
     "--no-auto-key-retrieve",
     "--no-auto-check-trustdb",
@@ -35,22 +39,68 @@ _OPTIONS = (
     "--weak-digest",
     "SHA1",
 )
+"""Not --batch: with it gpg ends at the first bad signature."""
+_AT_ONCE = 1000
+"""Signatures that one gpg is given."""
 _SOCKET_PATH = 107
 """Bytes that the address of a Unix socket has room for on Linux."""
-_VALIDSIG = re.compile(
-    r"^\[GNUPG:\] VALIDSIG (?P<key>[0-9A-F]{40}) \S+ [0-9]+ \S+ \S+ \S+ [0-9]+ (?P<hash>[0-9]+) (?P<kind>[0-9A-F]{2}) (?P<primary>[0-9A-F]{40})$",
-    re.MULTILINE,
-)
 _ASKING = ("GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "PINENTRY_USER_DATA")
 """What gpg-agent needs to ask a person for a PIN."""
 
 
+class _Home:
+    """A gpg home for one certificate."""
+
+    def __init__(self, gpg: str) -> None:
+        self.folder = short_folder()
+        self._command = [gpg, "--homedir", str(self.folder), *_OPTIONS]
+        self._listings: dict[int, Mapping[str, Listed]] = {}
+
+    def take(self, armour: str) -> None:
+        """Import the certificate, at a time when all of its keys are made already; `listing` tells whether gpg took it."""
+        born = max(key.created for key in read_certificate(armour).keys)
+        self._run(born, "--batch", "--import", stdin=decode_public_key(armour))
+
+    def listing(self, moment: int) -> Mapping[str, Listed]:
+        """The certificate's keys as gpg lists them at a time in seconds since 1970; empty where gpg did not take it."""
+        if moment not in self._listings:
+            self._listings[moment] = read_listing(self._run(moment, "--batch", "--with-colons", "--list-keys").stdout)
+        return self._listings[moment]
+
+    def ask(self, messages: Sequence[bytes], moment: int) -> tuple[int, list[Answer | None]]:
+        """gpg's exit status and what it says about each signed message."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            files = [f"{folder}/{number}" for number in range(len(messages))]
+            for file, message in zip(files, messages, strict=True):
+                Path(file).write_bytes(message)
+            done = self._run(moment, "--status-fd", "2", "--logger-fd", "1", "--multifile", "--verify", stdin="\n".join([*files, ""]).encode())
+        return done.status, read_status(done.stderr, files)
+
+    def _run(self, moment: int, *arguments: str, stdin: bytes = b"") -> Result:
+        command = [*self._command, "--faked-system-time", f"{moment}!", *arguments]
+        return run(command, stdin=stdin, env={"HOME": str(self.folder)}, check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A claim that our own reading found nothing against."""
+
+    claim: Claim
+    armour: str
+    reading: Reading
+
+    @property
+    def message(self) -> bytes:
+        return dearmour("PGP", self.claim.signature) + literal(self.claim.signed)
+
+
 class GpgVerifier:
-    """Verifies through gpg with one temporary home a certificate; a context manager that removes them."""
+    """A `KeyVerifier` for OpenPGP with one temporary gpg home a certificate; a context manager that removes them."""
 
     def __init__(self) -> None:
         self._program = program("gpg", package="gnupg")
-        self._homes: dict[str, tuple[Any, Certificate, Path]] = {}
+        self._homes: dict[str, _Home] = {}
+        self._found: dict[tuple[Claim, int], SignedBy | Refused] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -60,72 +110,86 @@ class GpgVerifier:
 
     def close(self) -> None:
         """Remove the temporary homes."""
-        for _, _, home in self._homes.values():
-            shutil.rmtree(home, ignore_errors=True)
+        for home in self._homes.values():
+            shutil.rmtree(home.folder, ignore_errors=True)
         self._homes.clear()
 
-    def verify(self, key: PinnedOpenPGPKey, signed: bytes, signature: str, now: datetime) -> SignedBy:
-        """See `OpenPGPVerifier`. A key that expired before `now` is told, not refused; a revoked one is refused."""
-        packet = read_signature(signature, signed)
-        gpg, certificate, home = self._home(key)
-        for part in (certificate.keys[0], certificate.key(packet.issuer)):
-            if part is None:
-                raise Refused("R10", "the signature is by a key that is not pinned", why=packet.issuer)
-            if part.weakness:
-                raise Refused("R11", "the key is too weak", why=part.weakness, hint="use ed25519, or RSA of 2048 bits or more")
-        moment = max(int(now.timestamp()), packet.created)
-        gpg.options = [*_OPTIONS, "--faked-system-time", f"{moment}!"]
-        file = home / "signature.asc"
-        file.write_text(signature)
-        result = gpg.verify_data(str(file), signed)
-        self._judge(result, packet.issuer, certificate, packet.hash)
-        made = datetime.fromtimestamp(packet.created, UTC)
-        return SignedBy(f"openpgp:{certificate.fingerprint}", made, "the key has expired" if result.key_status else "")
+    def verify(self, claim: Claim, now: datetime) -> SignedBy:
+        """See `KeyVerifier`. A signature made after `now` is judged at the time it was made; its `made` tells."""
+        task = _task(claim)
+        moment = max(int(now.timestamp()), task.reading.packet.created)
+        if (claim, moment) not in self._found:
+            self._settle([task], moment)
+        found = self._found[claim, moment]
+        if isinstance(found, Refused):
+            raise found.with_traceback(None)
+        return found
 
-    def _judge(self, result: Any, issuer: str, certificate: Certificate, digest: str) -> None:
-        lines = _VALIDSIG.findall(result.stderr)
-        news = result.stderr.count("[GNUPG:] NEWSIG")
-        if "[GNUPG:] REVKEYSIG " in result.stderr or "[GNUPG:] KEYREVOKED" in result.stderr:
-            raise Refused(
-                "R12", "the key has been revoked", why=certificate.fingerprint, hint="the endorser signs with another key, which the site pins"
-            )
-        expired = "[GNUPG:] EXPKEYSIG " in result.stderr
-        clean = result.valid and not result.problems and result.key_status is None and result.returncode == 0
-        if len(lines) != 1 or news != 1 or len(result.sig_info) != 1 or not (clean or expired):
-            raise Refused("R10", "gpg does not call the signature good", why=str(result.status or "no signature"))
-        made_by, number, kind, primary = lines[0]
-        if (made_by, primary) != (issuer, certificate.fingerprint):
-            raise Refused("R10", "the signature is by another key than the pinned one", why=f"{made_by} of {primary}")
-        if kind != "00" or HASHES.get(int(number)) != digest:
-            raise Refused("R11", "gpg reads another kind of signature than we do", why=f"hash {number}, class {kind}")
-
-    def _home(self, key: PinnedOpenPGPKey) -> tuple[Any, Certificate, Path]:
-        name = sha256_hex(key.armour.encode())
-        if name not in self._homes:
-            certificate = read_certificate(key.armour)
-            home = short_folder()
+    def prepare(self, claims: Sequence[Claim], now: datetime) -> None:
+        """See `KeyVerifier`. Signatures made after `now` are left to `verify`: each needs a gpg of its own."""
+        moment = int(now.timestamp())
+        groups: defaultdict[str, list[_Task]] = defaultdict(list)
+        for claim in dict.fromkeys(claims):
             try:
-                self._homes[name] = (self._import(home, key, certificate), certificate, home)
-            except BaseException:
-                shutil.rmtree(home, ignore_errors=True)
-                raise
-        found = self._homes[name][1].fingerprint
-        if found != key.fingerprint:
-            raise Refused("R10", "the pinned key has another fingerprint than the pins say", why=f"{found}, not {key.fingerprint}")
-        return self._homes[name]
+                task = _task(claim)
+            except Refused:
+                continue
+            if task.reading.packet.created <= moment and (claim, moment) not in self._found:
+                groups[task.armour].append(task)
+        for tasks in groups.values():
+            for start in range(0, len(tasks), _AT_ONCE):
+                self._settle(tasks[start : start + _AT_ONCE], moment)
 
-    def _import(self, home: Path, key: PinnedOpenPGPKey, certificate: Certificate) -> Any:
-        gpg = gnupg.GPG(gpgbinary=self._program, gnupghome=str(home), options=list(_OPTIONS), env=environment({"HOME": str(home)}))
-        imported = gpg.import_keys(key.armour)
-        held = [entry["fingerprint"] for entry in gpg.list_keys()]
-        if held != [certificate.fingerprint] or imported.sec_read not in (0, "0"):
-            raise Refused(
-                "R10",
-                "gpg does not take the pinned key",
-                why=f"it holds {', '.join(held) or 'no key'}",
-                hint="export the key again; its self-signatures must not be SHA-1",
-            )
-        return gpg
+    def _settle(self, tasks: list[_Task], moment: int) -> None:
+        """Find the answer to each task, all of one certificate.
+
+        A good answer counts only if gpg ended with status 0, and one bad signature among many gives another one: then
+        the good ones are asked again without it. Where gpg broke off, the one that it broke off at is asked alone.
+        """
+        home = self._home(tasks[0].armour)
+        pending = [tasks]
+        while pending:
+            asked = pending.pop()
+            status, answers = home.ask([task.message for task in asked], moment)
+            outcomes = [(task, _outcome(answer, home.listing(moment), task.reading, moment)) for task, answer in zip(asked, answers, strict=True)]
+            good = [task for task, outcome in outcomes if isinstance(outcome, SignedBy) and status != 0]
+            silent = [task for task, outcome in outcomes if outcome is None]
+            self._found |= {(task.claim, moment): outcome for task, outcome in outcomes if outcome is not None and task not in good}
+            if len(asked) > 1:
+                parts = [silent[:1], silent[1:], *([good] if len(good) < len(asked) else [[task] for task in good])]
+                pending += [part for part in parts if part]
+            elif good or silent:
+                why = f"it ended with status {status}"
+                self._found[asked[0].claim, moment] = Refused("R10", "gpg does not call the signature good", why=why)
+
+    def _home(self, armour: str) -> _Home:
+        if armour not in self._homes:
+            self._homes[armour] = _Home(self._program)
+            self._homes[armour].take(armour)
+        return self._homes[armour]
+
+
+def _task(claim: Claim) -> _Task:
+    key = claim.key
+    assert isinstance(key, HeldOpenPGPKey)
+    packet, certificate = read_signature(claim.signature, claim.signed), read_certificate(key.armour)
+    primary, part = certificate.keys[0], certificate.key(packet.issuer)
+    if certificate.fingerprint != key.fingerprint:
+        why = f"{certificate.fingerprint}, not {key.fingerprint}"
+        raise Refused("R10", "the pinned key has another fingerprint than the pins say", why=why)
+    if part is None:
+        raise Refused("R10", "the signature is by a key that is not pinned", why=packet.issuer)
+    for weakness in (primary.weakness, part.weakness):
+        if weakness:
+            raise Refused("R11", "the key is too weak", why=weakness, hint="use ed25519, or RSA of 2048 bits or more")
+    return _Task(claim, key.armour, Reading(packet, primary.fingerprint, part.material))
+
+
+def _outcome(answer: Answer | None, listing: Mapping[str, Listed], reading: Reading, moment: int) -> SignedBy | Refused | None:
+    try:
+        return None if answer is None else judge(answer, listing, reading, moment)
+    except Refused as error:
+        return error
 
 
 def short_folder() -> Path:

@@ -9,37 +9,45 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vmkeeper.errors import Refused
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_public_key, decode_signature
+from vmkeeper.trust.keys.public_form import of_modulus, of_point
 
 _SIGNATURE, _PUBLIC_KEY, _SECRET_KEYS, _SUBKEY = 2, 6, (5, 7), 14
 _IN_CERTIFICATE = (_SIGNATURE, _PUBLIC_KEY, 12, 13, _SUBKEY, 17)
 HASHES = {8: "sha256", 9: "sha384", 10: "sha512"}
 """RFC 9580 section 9.5: the hashes we take."""
-_RSA, _ECDSA, _EDDSA = 1, 19, 22
+_RSA, _ECDH, _ECDSA, _EDDSA = 1, 18, 19, 22
 _NUMBERS = {_RSA: 1, _ECDSA: 2, _EDDSA: 2}
 _CREATED, _ISSUER, _ISSUER_FINGERPRINT = 2, 16, 33
 RSA_BITS = 2048
 _LONGEST_KEY = 0xFFFF
 """Bytes of a key packet; a version 4 fingerprint counts them in two bytes."""
-_CURVES = {
-    "2a8648ce3d030107": "nistp256",
-    "2b81040022": "nistp384",
-    "2b81040023": "nistp521",
-    "2b06010401da470f01": "ed25519",
-    "2b2403030208010107": "brainpoolP256r1",
-    "2b240303020801010b": "brainpoolP384r1",
-    "2b240303020801010d": "brainpoolP512r1",
+_WEIERSTRASS = {
+    "2a8648ce3d030107": ("secp256r1", 32),
+    "2b81040022": ("secp384r1", 48),
+    "2b81040023": ("secp521r1", 66),
+    "2b2403030208010107": ("brainpoolP256r1", 32),
+    "2b240303020801010b": ("brainpoolP384r1", 48),
+    "2b240303020801010d": ("brainpoolP512r1", 64),
 }
+"""Curves by their object identifiers: the name, and how many bytes a coordinate has."""
+_ED25519, _X25519 = "2b06010401da470f01", "2b060104019755010501"
+_TAKEN = {_ECDSA: _WEIERSTRASS.keys(), _EDDSA: {_ED25519}}
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPacket:
-    """A primary key or subkey: fingerprint, algorithm number, and what is wrong with its strength ("" if nothing)."""
+    """A primary key or subkey: fingerprint, algorithm number, public numbers, and what is wrong with its strength ("" if nothing)."""
 
     fingerprint: str
     algorithm: int
+    created: int
+    """In seconds since 1970."""
+    material: str
+    """As `public_form` writes it; `openpgp:` and the fingerprint where the numbers are in no form that is taken."""
     weakness: str
 
 
@@ -69,6 +77,7 @@ class SignaturePacket:
     issuer: str
 
 
+@lru_cache(maxsize=256)
 def read_certificate(text: str) -> Certificate:
     """Read an armoured public key. Raises Refused (R10) where it is not exactly one public key."""
     keys = []
@@ -110,6 +119,12 @@ def normalised(text: str, signed: bytes) -> str:
     return result
 
 
+def literal(data: bytes) -> bytes:
+    """A packet that holds `data` as a binary document; after a signature packet it makes a signed message."""
+    body = b"b" + bytes(5) + data
+    return b"\xcb\xff" + len(body).to_bytes(4, "big") + body
+
+
 def _signature(body: bytes, signed: bytes) -> SignaturePacket:
     if body[0] != 4 or len(body) < 10:
         raise Refused("R10", f"an OpenPGP signature of version {body[0]} is not taken", hint="sign with GnuPG 2 and a version 4 key")
@@ -137,33 +152,61 @@ def _signature(body: bytes, signed: bytes) -> SignaturePacket:
     return SignaturePacket(algorithm, HASHES[digest], int.from_bytes(created, "big"), fingerprint[1:].hex().upper())
 
 
-def _numbers(data: bytes, count: int) -> None:
+def _numbers(data: bytes, count: int) -> list[int]:
     """Exactly `count` multiprecision integers, each with its true length in bits."""
+    found = []
     for _ in range(count):
         bits = _number(data, 0, 2)
         length = (bits + 7) // 8
         value = int.from_bytes(data[2 : 2 + length], "big")
         if len(data) < 2 + length or value.bit_length() != bits or bits == 0:
-            raise Refused("R10", "a number in the OpenPGP signature has another length than it says")
+            raise Refused("R10", "a number in the OpenPGP data has another length than it says")
+        found.append(value)
         data = data[2 + length :]
     if data:
-        raise Refused("R10", "bytes follow the OpenPGP signature", why=f"{len(data)} bytes")
+        raise Refused("R10", "bytes follow the numbers in the OpenPGP data", why=f"{len(data)} bytes")
+    return found
 
 
 def _key(body: bytes) -> KeyPacket:
     if not 8 <= len(body) <= _LONGEST_KEY or body[0] != 4:
         raise Refused("R10", "only OpenPGP keys of version 4 are taken", hint="use a version 4 key")
     fingerprint = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False).hexdigest().upper()
-    algorithm, weakness = body[5], ""
+    algorithm, rest = body[5], body[6:]
     if algorithm == _RSA:
-        bits = int.from_bytes(body[8 : 8 + (_number(body, 6, 2) + 7) // 8], "big").bit_length()
-        weakness = f"RSA of {bits} bits" if bits < RSA_BITS else ""
-    elif algorithm in (_ECDSA, _EDDSA):
-        curve = body[7 : 7 + body[6]].hex()
-        weakness = "" if curve in _CURVES else f"a curve that is not taken, {curve}"
+        material, weakness = _rsa(rest)
+    elif algorithm in (_ECDH, _ECDSA, _EDDSA):
+        material, weakness = _on_curve(algorithm, rest)
     else:
-        weakness = f"OpenPGP algorithm number {algorithm}"
-    return KeyPacket(fingerprint, algorithm, weakness)
+        material, weakness = "", f"OpenPGP algorithm number {algorithm}"
+    return KeyPacket(fingerprint, algorithm, int.from_bytes(body[1:5], "big"), material or f"openpgp:{fingerprint}", weakness)
+
+
+def _rsa(data: bytes) -> tuple[str, str]:
+    """Material and weakness of an RSA key."""
+    numbers = _numbers(data, 2)
+    bits = numbers[0].bit_length()
+    return of_modulus(numbers[0]), f"RSA of {bits} bits" if bits < RSA_BITS else ""
+
+
+def _on_curve(algorithm: int, data: bytes) -> tuple[str, str]:
+    """Material and weakness of a key on an elliptic curve. One form of a point is taken: two would make two keys of one."""
+    end = 1 + data[0]
+    curve = data[1:end].hex()
+    length = (_number(data, end, 2) + 7) // 8
+    point, rest = data[end + 2 : end + 2 + length], data[end + 2 + length :]
+    if algorithm == _ECDH:
+        weakness = "a key for encryption only"
+    elif curve not in _TAKEN[algorithm]:
+        weakness = f"a curve that is not taken, {curve}"
+    else:
+        weakness = f"{len(rest)} bytes after its point" if rest else ""
+    name, size = _WEIERSTRASS.get(curve, ("", 0))
+    if name and point[:1] == b"\x04" and len(point) == 1 + 2 * size:
+        return of_point(name, point), weakness
+    if curve in (_ED25519, _X25519) and point[:1] == b"\x40" and len(point) == 33:
+        return of_point("ed25519" if curve == _ED25519 else "x25519", point[1:]), weakness
+    return "", weakness or "a point in another form than GnuPG writes"
 
 
 def _only_signature(data: bytes) -> bytes:

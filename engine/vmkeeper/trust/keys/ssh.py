@@ -11,30 +11,29 @@ import binascii
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from vmkeeper.errors import Refused, UserError
+from vmkeeper.model.keys import SSHKey
 from vmkeeper.run import program, run
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_signature
-from vmkeeper.trust.keys.interface import SignedBy
+from vmkeeper.trust.keys.interface import Claim, SignedBy
+from vmkeeper.trust.keys.primitives import CURVES, RSA_HASHES, verify_ecdsa, verify_ed25519, verify_rsa
+from vmkeeper.trust.keys.public_form import of_modulus, of_point
 
 NAMESPACE = b"git"
 _MAGIC = b"SSHSIG"
 _HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
-_CURVES: dict[bytes, tuple[ec.EllipticCurve, hashes.HashAlgorithm]] = {
-    b"nistp256": (ec.SECP256R1(), hashes.SHA256()),
-    b"nistp384": (ec.SECP384R1(), hashes.SHA384()),
-    b"nistp521": (ec.SECP521R1(), hashes.SHA512()),
-}
-_RSA_HASHES: dict[bytes, hashes.HashAlgorithm] = {b"rsa-sha2-256": hashes.SHA256(), b"rsa-sha2-512": hashes.SHA512()}
+_ED25519, _RSA = b"ssh-ed25519", b"ssh-rsa"
+_SK_ED25519 = b"sk-ssh-ed25519@openssh.com"
+_ECDSA = {b"ecdsa-sha2-" + curve: curve for curve in CURVES}
+_SK_ECDSA = {b"sk-ecdsa-sha2-nistp256@openssh.com": b"nistp256"}
 RSA_BITS = range(2048, 16385)
 _USER_PRESENT = 0x01
 
@@ -50,6 +49,30 @@ class PublicKey:
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` writes it: `SHA256:` and base64."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+    @property
+    def material(self) -> str:
+        """The public numbers, as `public_form` writes them. Raises Refused: R10 for a malformed key, R11 for a type that is not taken."""
+        return _parts(self.blob).material
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a public key's blob holds; what its type has not is left empty."""
+
+    type: bytes
+    curve: bytes = b""
+    point: bytes = b""
+    exponent: int = 0
+    modulus: int = 0
+    application: bytes | None = None
+    """Of a security key."""
+
+    @property
+    def material(self) -> str:
+        if self.type == _RSA:
+            return of_modulus(self.modulus)
+        return of_point(CURVES[self.curve][0].name if self.curve else "ed25519", self.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +145,10 @@ def verify(key: str, signed: bytes, signature: str) -> SignedBy:
         raise Refused("R11", "the SSH signature uses a hash that is not taken", why=repr(made.hash))
     digest = _HASHES[made.hash](signed).digest()
     message = _MAGIC + b"".join(map(_string, (made.namespace, b"", made.hash, digest)))
-    if not _good(pinned, made, message):
+    parts = _parts(pinned.blob)
+    if not _good(parts, made, message):
         raise Refused("R10", "the SSH signature is not over this tag by the pinned key", why=pinned.fingerprint)
-    return SignedBy(f"ssh:{pinned.fingerprint}")
+    return SignedBy(f"ssh:{pinned.fingerprint}", parts.material)
 
 
 def signing_key(signature: str) -> PublicKey:
@@ -133,82 +157,57 @@ def signing_key(signature: str) -> PublicKey:
     return PublicKey(_Reader(blob).string().decode(errors="replace"), blob)
 
 
-def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Ed25519 (RFC 8032): 32 bytes of key, 64 bytes of signature."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+class SSHVerifier:
+    """A `KeyVerifier` for SSH keys; it keeps nothing."""
+
+    def verify(self, claim: Claim, now: datetime) -> SignedBy:  # noqa: ARG002 - SSH signatures carry no time
+        """See `KeyVerifier`."""
+        assert isinstance(claim.key, SSHKey)
+        return verify(claim.key.key, claim.signed, claim.signature)
+
+    def prepare(self, claims: Sequence[Claim], now: datetime) -> None:
+        """Nothing is cheaper together."""
 
 
-def verify_ecdsa(curve: bytes, point: bytes, message: bytes, signature: bytes) -> bool:
-    """ECDSA with the curve's own hash: an uncompressed point (SEC 1), the signature in DER."""
-    if point[:1] != b"\x04":
-        return False
-    group, digest = _CURVES[curve]
-    try:
-        ec.EllipticCurvePublicKey.from_encoded_point(group, point).verify(signature, message, ec.ECDSA(digest))
-    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
-        return False
-    return True
+def _parts(blob: bytes) -> _Parts:
+    reader = _Reader(blob)
+    kind = reader.string()
+    if kind in (_ED25519, _SK_ED25519):
+        parts = _Parts(kind, point=reader.string(), application=reader.string() if kind == _SK_ED25519 else None)
+    elif kind in _ECDSA or kind in _SK_ECDSA:
+        parts = _Parts(kind, curve=reader.string(), point=reader.string(), application=reader.string() if kind in _SK_ECDSA else None)
+        if parts.curve != {**_ECDSA, **_SK_ECDSA}[kind]:
+            raise Refused("R10", "the SSH key says one curve and holds another", why=f"{kind!r}, {parts.curve!r}")
+    elif kind == _RSA:
+        parts = _Parts(kind, exponent=reader.integer(), modulus=reader.integer())
+    else:
+        hint = "use ssh-ed25519, ecdsa, ssh-rsa of 2048 bits or more, or a security key"
+        raise Refused("R11", "SSH keys of this type are not taken", why=repr(kind), hint=hint)
+    reader.end()
+    return parts
 
 
-def verify_rsa(exponent: int, modulus: int, algorithm: bytes, message: bytes, signature: bytes) -> bool:
-    """RSASSA-PKCS1-v1_5 with rsa-sha2-256 or rsa-sha2-512; the signature is as long as the modulus."""
-    try:
-        key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
-        key.verify(signature, message, padding.PKCS1v15(), _RSA_HASHES[algorithm])
-    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
-        return False
-    return len(signature) == (modulus.bit_length() + 7) // 8
+def _good(key: _Parts, made: _Signature, message: bytes) -> bool:
+    if key.type == _RSA:
+        return _good_rsa(key, made, message)
+    if made.type != key.type:
+        raise Refused("R10", "the signature has another type than its key", why=repr(made.type))
+    raw, signed = (_whole(made.rest), message) if key.application is None else _token(made.rest, key.application, message)
+    return verify_ecdsa(key.curve, key.point, signed, _der(raw)) if key.curve else verify_ed25519(key.point, signed, raw)
 
 
-def _good(pinned: PublicKey, made: _Signature, message: bytes) -> bool:
-    key = _Reader(pinned.blob)
-    kind = key.string()
-    match kind:
-        case b"ssh-ed25519":
-            point = key.string()
-            key.end()
-            return made.type == kind and verify_ed25519(point, message, _whole(made.rest))
-        case b"sk-ssh-ed25519@openssh.com":
-            point, application = key.string(), key.string()
-            key.end()
-            raw, token = _token(made, kind, application, message)
-            return verify_ed25519(point, token, raw)
-        case b"ecdsa-sha2-nistp256" | b"ecdsa-sha2-nistp384" | b"ecdsa-sha2-nistp521":
-            curve, point = key.string(), key.string()
-            key.end()
-            same = made.type == kind and kind == b"ecdsa-sha2-" + curve
-            return same and verify_ecdsa(curve, point, message, _der(_whole(made.rest)))
-        case b"sk-ecdsa-sha2-nistp256@openssh.com":
-            curve, point, application = key.string(), key.string(), key.string()
-            key.end()
-            raw, token = _token(made, kind, application, message)
-            return curve == b"nistp256" and verify_ecdsa(curve, point, token, _der(raw))
-        case b"ssh-rsa":
-            exponent, modulus = key.integer(), key.integer()
-            key.end()
-            return _good_rsa(exponent, modulus, made, message)
-    raise Refused(
-        "R11", "SSH keys of this type are not taken", why=repr(kind), hint="use ssh-ed25519, ecdsa, ssh-rsa of 2048 bits or more, or a security key"
-    )
-
-
-def _good_rsa(exponent: int, modulus: int, made: _Signature, message: bytes) -> bool:
-    if modulus.bit_length() not in RSA_BITS:
-        raise Refused("R11", "the RSA key has a length that is not taken", why=f"{modulus.bit_length()} bits", hint="use 2048 bits or more")
-    if made.type not in _RSA_HASHES:
+def _good_rsa(key: _Parts, made: _Signature, message: bytes) -> bool:
+    bits = key.modulus.bit_length()
+    if bits not in RSA_BITS:
+        raise Refused("R11", "the RSA key has a length that is not taken", why=f"{bits} bits", hint="use 2048 bits or more")
+    if made.type not in RSA_HASHES:
         raise Refused("R11", "the RSA signature uses a hash that is not taken", why=repr(made.type), hint="sign with rsa-sha2-512")
-    return verify_rsa(exponent, modulus, made.type, message, _whole(made.rest))
+    return verify_rsa(key.exponent, key.modulus, made.type, message, _whole(made.rest))
 
 
-def _token(made: _Signature, kind: bytes, application: bytes, message: bytes) -> tuple[bytes, bytes]:
+def _token(rest: bytes, application: bytes, message: bytes) -> tuple[bytes, bytes]:
     """The raw signature of a security key, and the bytes that it signs (PROTOCOL.u2f, "SSH U2F signatures")."""
-    if made.type != kind:
-        raise Refused("R10", "the signature has another type than the security key", why=repr(made.type))
-    reader = _Reader(made.rest)
+    reader = _Reader(rest)
     raw, flags, counter = reader.string(), reader.take(1), reader.take(4)
     reader.end()
     if not flags[0] & _USER_PRESENT:

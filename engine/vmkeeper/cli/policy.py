@@ -1,0 +1,192 @@
+"""Commands for those who govern: policy show, sign and revoke; approve; freshness."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session
+from vmkeeper.errors import UserError
+from vmkeeper.values import Duration, format_time
+
+if TYPE_CHECKING:
+    from vmkeeper.execute.governance import Chamber, Proposed
+
+commands = typer.Typer(no_args_is_help=True, help="Who may endorse: show what is in force, sign what is proposed, void stolen keys.")
+
+KeyOption = Annotated[str | None, typer.Option("--key", help="Sign with this key. Default: git config user.signingKey.", show_default=False)]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before signing.")]
+ValidOption = Annotated[str | None, typer.Option("--valid", help="How long it is valid, such as 90d. Default: the longest.", show_default=False)]
+
+
+@commands.command("show")
+def show(directory: Directory = HERE, output: OutputOption = Output.text) -> int:
+    """Show the policy in force and what endorsers/ proposes."""
+    from vmkeeper.execute.governance import proposed
+
+    session = Session(directory)
+    found = proposed(_chamber(session))
+    before = found.previous
+    if output is Output.json:
+        in_force = {"number": before.number, "sha512": before.said.content, "expires": format_time(before.said.expires)} if before else None
+        missing = [] if found.in_force else list(found.missing())
+        session.json({"version": 1, "in_force": in_force, "proposed": None if found.in_force else {"number": found.number, "missing": missing}})
+        return 0
+    if before is None:
+        session.say("No policy is in force: nobody has signed one.")
+    else:
+        signers = ", ".join(sorted({read.tag.split("/")[-1] for read in before.signatures}))
+        session.say(f"Policy {before.number} is in force until {format_time(before.said.expires)}, signed by {signers}.")
+        _say_policy(session, found if found.in_force else None)
+    if not found.in_force:
+        session.say(f"endorsers/ proposes policy {found.number}. It needs {'; and '.join(found.missing()) or 'nothing more'}.")
+        session.say("Principals sign it with: vmkeeper policy sign")
+    return 0
+
+
+def _say_policy(session: Session, found: Proposed | None) -> None:
+    from vmkeeper.trust.people import key_id
+
+    if found is None:
+        return
+    policy = found.policy
+    session.say(f"  {policy.document.quorum} of {len(policy.principals)} principals decide:")
+    for person in policy.principals:
+        session.say(f"    {person.name}: {', '.join(map(key_id, person.keys))}")
+    for name, one in sorted(policy.lists.items()):
+        session.say(f"  list {name}: {one.quorum} of {', '.join(person.name for person in one.endorsers) or 'nobody'}")
+    for builder in policy.builders:
+        session.say(f"  builder {builder.name}: {builder.id}")
+
+
+@commands.command("sign")
+def sign(
+    key: KeyOption = None,
+    valid: ValidOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Take back what you signed under this number, if it is not in force.")] = False,
+    yes: YesOption = False,
+    directory: Directory = HERE,
+) -> int:
+    """Sign the endorsers/ tree of the head as the next policy. It comes into force once enough principals have."""
+    from vmkeeper.execute.governance import proposed, sign_policy
+    from vmkeeper.execute.signing import signing_key
+
+    session = Session(directory)
+    chamber, chosen = _chamber(session), signing_key(session.repository, key)
+    found = proposed(chamber)
+    if found.in_force and valid is None:
+        session.say(f"Nothing to sign: endorsers/ is policy {found.number - 1}, which is in force. Give --valid to renew it.")
+        return 0
+    session.say(f"Policy {found.number}, from endorsers/ at {chamber.head[:12]}:")
+    _say_policy(session, found)
+    _agree(yes, session, f"Sign it as policy {found.number}?")
+    said = sign_policy(chamber, chosen, _duration(valid), replace=replace)
+    after = proposed(chamber)
+    state = "It is in force." if after.in_force and after.previous and after.previous.number == said.number else ""
+    session.say(f"Signed {said.ref}, valid until {format_time(said.expires)}. {state or 'It still needs ' + '; and '.join(after.missing()) + '.'}")
+    session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
+    return 0
+
+
+@commands.command("revoke")
+def revoke(
+    holder: Annotated[str, typer.Argument(metavar="HOLDER", help="Whose key it is.")],
+    revoked: Annotated[str, typer.Option("--void", help="The key, as vmkeeper policy show names it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+    since: Annotated[int, typer.Option("--stands-by", min=0, help="The last serial of the holder's tags that is surely theirs; 0: none.")] = 0,
+    key: KeyOption = None,
+    yes: YesOption = False,
+    directory: Directory = HERE,
+) -> int:
+    """Void a stolen or lost key with a signed tag: one principal is enough, or the key itself."""
+    from vmkeeper.execute.governance import revoke as sign_revocation
+    from vmkeeper.execute.signing import signing_key
+
+    session = Session(directory)
+    _agree(yes, session, f"Void {revoked} of {holder} for ever, but for tags up to serial {since}?")
+    said = sign_revocation(_chamber(session), signing_key(session.repository, key), holder, revoked, since, reason)
+    session.say(f"Signed {said.ref}.")
+    session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
+    return 0
+
+
+def approve(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A site: sites/NAME.yaml.")],
+    name: Annotated[str | None, typer.Option("--as", help="Your name in the site's pins. Default: git config vmkeeper.administrator.")] = None,
+    key: KeyOption = None,
+    yes: YesOption = False,
+    directory: Directory = HERE,
+) -> int:
+    """Put sites/SITE.yaml of the head in force at the site with a signed tag."""
+    from vmkeeper.execute.governance import approve as sign_approval
+    from vmkeeper.execute.signing import signing_key
+
+    session = Session(directory)
+    chamber = _chamber(session)
+    called = name or session.repository.config("vmkeeper.administrator")
+    if not called:
+        raise UserError("it is not said who you are", hint="give --as NAME, as the site's pins call you, or: git config vmkeeper.administrator NAME")
+    text = session.repository.at(chamber.head).read(f"sites/{site}.yaml") or b""
+    session.say(text.decode(errors="replace").rstrip())
+    _agree(yes, session, f"Approve this for {site} as {called}?")
+    said, new = sign_approval(chamber, signing_key(session.repository, key), site, called)
+    session.say(f"{'Signed' if new else 'Approved already:'} {said.ref}.")
+    if new:
+        session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
+    return 0
+
+
+def freshness(
+    key: Annotated[
+        str | None, typer.Option("--key", help="The builder's key. Default: VMKEEPER_BUILDER_KEY or git config vmkeeper.builderKey.", show_default=False)
+    ] = None,
+    valid: ValidOption = None,
+    public: Annotated[
+        Path | None, typer.Option("--public", help="The folder that lists are published in. Default: git config vmkeeper.public.", show_default=False)
+    ] = None,
+    directory: Directory = HERE,
+) -> int:
+    """Say with a builder's key what is there now, so that nobody can show sites an old state unseen."""
+    from vmkeeper.execute.fresh import published_marks
+    from vmkeeper.execute.governance import vouch
+    from vmkeeper.execute.signing import signing_key
+    from vmkeeper.execute.verification import FRESHNESS_REF
+
+    session = Session(directory)
+    name = key or os.environ.get("VMKEEPER_BUILDER_KEY") or session.repository.config("vmkeeper.builderKey")
+    if not name:
+        raise UserError("there is no builder's key", hint="give --key, set VMKEEPER_BUILDER_KEY, or: git config vmkeeper.builderKey KEY")
+    folder = public or session.repository.config("vmkeeper.public")
+    marks = published_marks(Path(folder)) if folder else ()
+    said = vouch(_chamber(session), signing_key(session.repository, name), marks, _duration(valid))
+    session.say(f"Signed {FRESHNESS_REF}, good until {format_time(said.expires)}: policy {said.policy.number}, {len(said.chains)} endorsers' tags.")
+    session.say(f"Publish it with: git push --force origin {FRESHNESS_REF}")
+    return 0
+
+
+def _chamber(session: Session) -> Chamber:
+    from vmkeeper.execute.governance import Chamber
+
+    return Chamber(session.repository, session.repository.head(), session.authorities, lambda: datetime.now(UTC))
+
+
+def _duration(text: str | None) -> Duration | None:
+    try:
+        return None if text is None else Duration.parse(text)
+    except ValueError as error:
+        raise UserError(str(error), where="--valid") from None
+
+
+def _agree(yes: bool, session: Session, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("nobody is here to confirm the signature", hint="read what is shown above, then give --yes")
+    session.say(question)
+    if not typer.confirm("Sign"):
+        raise UserError("nothing was signed", hint="run the same command again when you have made up your mind")

@@ -1,0 +1,53 @@
+"""The process that renders: one request as JSON on standard input, one answer as JSON on standard output, plain values only.
+
+`contexts.sandbox` starts it with limits on memory and processor time; it reads nothing else and writes nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+from vmkeeper.errors import Problems, Refused
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """`{"made": …}`, `{"refused": {"what", "where", "why", "hint"}}` or `{"problems": […]}`."""
+    try:
+        return {"made": _template(request) if request["do"] == "template" else _context(request)}
+    except Refused as error:
+        return {"refused": {"what": error.what, "where": error.where, "why": error.why, "hint": error.hint}}
+    except Problems as error:
+        return {"problems": [{"file": one.place.file, "field": one.place.field, "what": one.what, "hint": one.hint} for one in error.problems]}
+
+
+def _template(request: dict[str, Any]) -> str:
+    from vmkeeper.contexts.templates import render
+
+    return render(request["text"], request["values"], request["max_output"])
+
+
+def _context(request: dict[str, Any]) -> list[Any]:
+    from vmkeeper.contexts.render import both
+    from vmkeeper.model.context import Context
+
+    context = Context.model_validate_json(json.dumps(request["context"]), strict=True)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in request["given"].items()}
+    return list(both(request["name"], context, given, request["facts"]))
+
+
+def main() -> None:
+    """Answer one request. Processor time beyond `cpu` seconds ends the process (setitimer(2), ITIMER_PROF)."""
+    request = json.load(sys.stdin)
+    signal.setitimer(signal.ITIMER_PROF, request["cpu"])
+    try:
+        made = answer(request)
+    except (MemoryError, RecursionError) as error:
+        made = {"refused": {"what": "what is rendered is too large", "where": "", "why": type(error).__name__, "hint": ""}}
+    json.dump(made, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

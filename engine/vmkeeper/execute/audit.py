@@ -1,0 +1,134 @@
+"""Judge every release of a repository by pins and a memory, as a site would, and change nothing but the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from vmkeeper.errors import Refused, UserError, VmkeeperError
+from vmkeeper.execute.home import read_ca_folder
+from vmkeeper.execute.observe import mainline_head
+from vmkeeper.execute.verification import RepositoryHistory, judge, read_pins, sight
+from vmkeeper.images.files import write_file
+from vmkeeper.model.site import Approval
+from vmkeeper.progress import Progress, Silent
+from vmkeeper.repository.tree import Repository
+from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.judge import Judgement, Sight
+from vmkeeper.trust.memory import Memory, read_memory, write_memory
+from vmkeeper.trust.refusal import Refusal, Untrusted
+from vmkeeper.trust.statement import TagName
+from vmkeeper.values import Version
+
+_ANY = (Approval(appliance="*"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on one release. `appliance` and `version` are `*` where the whole repository is refused and names none."""
+
+    appliance: str
+    version: str
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.refusals
+
+    def as_json(self) -> dict[str, object]:
+        """`{"appliance", "version", "accepted", "refusals": [{"rule", "why", "evidence"}]}`."""
+        return {
+            "appliance": self.appliance,
+            "version": self.version,
+            "accepted": self.accepted,
+            "refusals": [refusal.as_json() for refusal in self.refusals],
+        }
+
+
+def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progress: Progress | None = None) -> tuple[Judged, ...]:
+    """Judge the releases that the tags and the head of a repository name, by appliance and version.
+
+    memory: a file of what was seen before; written anew, whole or not at all, with what was accepted now, and made where there
+    is none. Raises UserError or Problems where pins or memory cannot be read.
+    """
+    progress = progress or Silent()
+    pinned = read_pins(_bytes(pins), str(pins))
+    before = read_memory(memory.read_bytes(), str(memory)) if memory is not None and memory.exists() else Memory()
+    repository = Repository.open(directory)
+    try:
+        head = mainline_head(repository)
+        seen, history = sight(repository, head), RepositoryHistory(repository, head)
+    except Refused as error:
+        return (Judged("*", "*", (Refusal.of(error),)),)
+    progress.step("trust", f"judging {len(seen.tags)} signed tags")
+    try:
+        made = judge(seen, pinned, before, read_ca_folder(pins.parent / "ca", pinned.crls), now)
+    except Untrusted as error:
+        named = [(appliance, str(version)) for appliance, version in sorted(_named(seen, history))]
+        return tuple(Judged(appliance, version, error.refusals) for appliance, version in named or [("*", "*")])
+    if memory is not None:
+        write_file(memory, write_memory(made.memory), mode=0o600)
+    return tuple(_judged(history, made))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError("the pins cannot be read", where=str(path), why=error.strerror or str(error), hint="vmkeeper site init writes them") from None
+
+
+def _judged(history: RepositoryHistory, made: Judgement) -> Iterator[Judged]:
+    """Accepted is what one of the lists accepts; what no list accepts is refused for the reasons of all."""
+    releases, broken = _releases(history)
+    by_release: dict[tuple[str, Version], list[tuple[Refusal, ...]]] = {}
+    for name, verdicts in made.verdicts.items():
+        endorsers = made.enactments.current.policy.lists[name]
+        frozen = made.frozen[name].refusals if name in made.frozen else ()
+        for decision in decide(verdicts, endorsers=endorsers, approve=_ANY, block=(), releases=releases):
+            by_release.setdefault((decision.appliance, decision.version), []).append((*decision.refusals, *frozen))
+    if not made.verdicts:
+        none = Refusal("R10", "the policy in force has no endorser list that counts", f"policy {made.enactments.current.number}")
+        by_release = {release: [(none,)] for release in releases}
+    for (appliance, version), found in sorted(by_release.items()):
+        refusals = () if any(not one for one in found) else tuple(dict.fromkeys(refusal for one in found for refusal in one))
+        yield Judged(appliance, str(version), refusals)
+    yield from broken
+
+
+def _named(seen: Sight, history: RepositoryHistory) -> Iterable[tuple[str, Version]]:
+    """What tags and release records speak of."""
+    found = set(_releases(history)[0])
+    for name in seen.tags:
+        try:
+            tag = TagName.parse(name)
+        except Refused:
+            continue
+        if tag.appliance:
+            found.add((tag.appliance, Version(tag.version)))
+    return found
+
+
+def _releases(history: RepositoryHistory) -> tuple[list[tuple[str, Version]], list[Judged]]:
+    """Releases of the head that have an image, and those whose record cannot be read."""
+    found, broken = [], []
+    for name in history.appliances():
+        try:
+            record = history.record(history.head, name)
+        except Refused as error:
+            broken.append(Judged(name, "*", (Refusal.of(error),)))
+        except VmkeeperError as error:
+            broken.append(Judged(name, "*", (Refusal("R14", "the release record cannot be read", str(error), error.hint),)))
+        else:
+            if record is not None and record.release.files:
+                found.append((name, record.release.version))
+    return found, broken
+
+
+def decided(made: Judgement) -> dict[str, tuple[Decision, ...]]:
+    """What each endorser list decides about every release that the tags name."""
+    lists = made.enactments.current.policy.lists
+    return {name: decide(verdicts, endorsers=lists[name], approve=_ANY, block=()) for name, verdicts in made.verdicts.items()}

@@ -1,0 +1,90 @@
+"""Which sites/NAME.yaml is in force where a site shares a repository: the newest one that its administrators signed.
+
+A maintainer who merges another file changes nothing at the site.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmkeeper.errors import Refused
+from vmkeeper.trust.people import Holder
+from vmkeeper.trust.pins import PinnedSite
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.said import SiteApproval
+from vmkeeper.trust.signature import Authenticator, Read
+from vmkeeper.trust.statement import TagName
+from vmkeeper.values import sha512_hex
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A site's file in force."""
+
+    said: SiteApproval
+    data: bytes
+    signatures: tuple[Read, ...]
+
+
+def consent(
+    tags: Mapping[str, bytes | None], pinned: PinnedSite, reader: Authenticator, void: Mapping[str, Void]
+) -> tuple[tuple[Consent, ...], tuple[Refusal, ...]]:
+    """Every approval that came into force, the one in force last, and why later tags do not count. tags: all below approve/SITE/."""
+    by_number: defaultdict[int, dict[str, bytes | None]] = defaultdict(dict)
+    for name, raw in tags.items():
+        try:
+            parsed = TagName.parse(name)
+        except Refused:
+            continue
+        if parsed.action == "approve" and parsed.subject == pinned.name:
+            by_number[parsed.number][name] = raw
+    made: list[Consent] = []
+    while (number := len(made) + 1) in by_number:
+        step = _step(by_number.pop(number), pinned, made[-1] if made else None, reader, void)
+        if not isinstance(step, Consent):
+            return tuple(made), step
+        made.append(step)
+    ahead = [
+        Refusal("R16", f"approval {number} is not the one after {len(made)}", ", ".join(sorted(by_number[number]))) for number in sorted(by_number)
+    ]
+    return tuple(made), tuple(ahead)
+
+
+def _step(
+    tags: Mapping[str, bytes | None], pinned: PinnedSite, before: Consent | None, reader: Authenticator, void: Mapping[str, Void]
+) -> Consent | tuple[Refusal, ...]:
+    known = {one.name: one for one in pinned.administrators}
+
+    def find(name: TagName) -> Holder | Refusal:
+        return known.get(name.signer) or Refusal("R20", f"{name.signer} is not an administrator of {pinned.name}", name.text)
+
+    reads = reader.read(dict(sorted(tags.items())), find)
+    good = [(one, one.said) for one in reads if one.good and isinstance(one.said, SiteApproval) and not _spoilt(one, one.said, void)]
+    by_content: defaultdict[str, list[tuple[Read, SiteApproval]]] = defaultdict(list)
+    for one, said in good:
+        by_content[said.content].append((one, said))
+    enough = [group for group in by_content.values() if len({one.signed_by.material for one, _ in group if one.signed_by}) >= pinned.quorum]
+    if len(enough) != 1:
+        what = f"{pinned.quorum} of {len(pinned.administrators)} administrators must approve one file"
+        return (Refusal("R5", what, ", ".join(sorted(tags))), *(refusal for one in reads for refusal in one.refusals))
+    said = enough[0][0][1]
+    if said.previous != (before.said.content if before else None):
+        return (Refusal("R9", "the approval does not follow the one before", said.ref),)
+    try:
+        data = reader.history.files(said.commit, "sites").get(f"{pinned.name}.yaml")
+    except Refused as error:
+        return (Refusal.of(error),)
+    if data is None or sha512_hex(data) != said.file:
+        return (Refusal("R14", f"sites/{pinned.name}.yaml in the tagged commit is not the file that was approved", said.commit),)
+    return Consent(said, data, tuple(one for one, _ in enough[0]))
+
+
+def _spoilt(read: Read, said: SiteApproval, void: Mapping[str, Void]) -> bool:
+    assert read.signed_by is not None
+    assert read.held is not None
+    marks = [mark for mark in (read.held.compromised_since, void[said.key].since if said.key in void else None) if mark is not None]
+    ended = read.signed_by.valid_until is not None and read.signed_by.valid_until <= said.issued
+    return ended or any(said.number > mark.serial for mark in marks)
