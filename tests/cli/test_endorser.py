@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.endorsing import Site, make_site
-from support.trust import APPLIANCE, GpgHome, release
+from support.keys import GpgHome
+from support.trust import APPLIANCE, release
 from vmkeeper.cli import app, endorser
 from vmkeeper.execute.factory import Factory
 from vmkeeper.model.release import Release
@@ -41,7 +42,7 @@ class Typed:
         return int(ended.value.code or 0)
 
     def tags(self) -> list[str]:
-        return [ref.name for ref in list_tags(self.site.repository)]
+        return [ref.name for ref in list_tags(self.site.repository, "endorse/", "withdraw/")]
 
 
 @pytest.fixture

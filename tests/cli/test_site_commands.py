@@ -99,10 +99,11 @@ def test_without_pins_every_command_says_how_to_get_them(vmkeeper: Typed) -> Non
         assert "vmkeeper site init" in vmkeeper.err
 
 
-def test_a_site_that_is_not_there_names_those_that_are(vmkeeper: Typed) -> None:
+def test_a_home_of_another_site_is_refused(vmkeeper: Typed) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     assert vmkeeper("reconcile", "hree") == 1
-    assert "sites are here" in vmkeeper.err
+    assert "they are for here" in vmkeeper.err
+    assert "[R20]" in vmkeeper.err
 
 
 def test_a_broken_list_is_reported_and_the_status_is_1(vmkeeper: Typed) -> None:

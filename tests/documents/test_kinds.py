@@ -15,6 +15,7 @@ from vmkeeper.documents.kinds import KINDS, kind_of, misplaced
         ("appliances/debian-12/release.yaml", "release", "debian-12"),
         ("imagelists/example.yaml", "imagelist", "example"),
         ("endorsers/example.yaml", "endorsers", "example"),
+        ("endorsers/policy.yaml", "policy", "policy"),
         ("sites/laptop.yaml", "site", "laptop"),
         ("clusters/demo.yaml", "cluster", "demo"),
         ("clusters/contexts/worker.yaml", "context", "worker"),
@@ -34,7 +35,7 @@ def test_each_kind_lies_in_its_place(path: str, kind: str, subject: str) -> None
         "README.md", "docs/x.yaml", "engine/vmkeeper/values.py", ".github/workflows/x.yaml", "sites", "tests/sites/a.yml",
         "appliances/a/files/etc/motd", "appliances/a/files/x.yaml", "appliances/a/tests/10-x", "appliances/a/provision/10-x.sh",
         "appliances/a/keyrings/docker.gpg", "appliances/a/docker.asc", "appliances/a/README.md", "appliances/README.md",
-        "endorsers/keys/alice.asc", "endorsers/README.md", "sites/.gitkeep", "clusters/.gitignore",
+        "appliances/a/provenance.json", "endorsers/keys/alice.asc", "endorsers/README.md", "sites/.gitkeep", "clusters/.gitignore",
     ],
 )  # fmt: skip
 def test_other_files_may_lie_beside(path: str) -> None:
@@ -53,6 +54,7 @@ def test_other_files_may_lie_beside(path: str) -> None:
         ("appliances/a/package.lock", "did you mean appliances/a/packages.lock?"),
         ("appliances/a/packages.lock.yaml", "did you mean appliances/a/packages.lock?"),
         ("appliances/a/releases.yaml", "did you mean appliances/a/release.yaml?"),
+        ("appliances/a/provenances.json", "did you mean appliances/a/provenance.json?"),
         ("appliances/a/file/motd", "did you mean appliances/a/files/motd?"),
         ("appliances/a/test/10-x", "did you mean appliances/a/tests/10-x?"),
         ("appliances/a/provisions/x", "did you mean appliances/a/provision/x?"),
@@ -64,6 +66,12 @@ def test_other_files_may_lie_beside(path: str) -> None:
         ("clusters/context/a.yaml", "did you mean clusters/contexts/a.yaml?"),
         ("clusters/contexts/a.yml", "did you mean clusters/contexts/a.yaml?"),
         ("endorsers/alice.asc", "did you mean endorsers/keys/alice.asc?"),
+        ("endorsers/policy.yml", "did you mean endorsers/policy.yaml?"),
+        ("endorsers/Policy.yaml", "did you mean endorsers/policy.yaml?"),
+        ("endorsers/sources/Grid/pins.yaml", "use 1 to 64 of a-z 0-9 . _ -, beginning and ending with a letter or digit"),
+        ("endorsers/sources/grid/other.yaml", "documents lie at endorsers/policy.yaml and endorsers/NAME.yaml"),
+        ("endorsers/sources/list.yaml", "documents lie at endorsers/policy.yaml and endorsers/NAME.yaml"),
+        ("endorsers/notes.txt", "beside them only endorsers/keys/, endorsers/certs/, endorsers/sources/NAME/keys/, README.md"),
         ("imagelist/a.yaml", "did you mean imagelists/?"),
         ("Sites/a.yaml", "did you mean sites/?"),
         ("site/a.yaml", "did you mean sites/?"),
@@ -97,3 +105,10 @@ def test_a_name_does_not_cross_folders() -> None:
     assert kind_of("xappliances/a/appliance.yaml") is None
     assert kind_of("sites/.yaml") is None
     assert kind_of("sites/a.yaml\n") is None
+
+
+def test_the_policy_s_name_is_no_list_s() -> None:
+    assert KINDS["endorsers"].subject("endorsers/policy.yaml") is None
+    assert KINDS["policy"].subject("endorsers/example.yaml") is None
+    assert KINDS["policy"].path_of("policy") == "endorsers/policy.yaml"
+    assert KINDS["site"].subject("sites/policy.yaml") == "policy"

@@ -19,7 +19,7 @@ from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.errors import Problems, UserError
 from vmkeeper.execute.cluster import Up, down, planned, public_keys, up
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.pinning import candidate_pins, pin
+from vmkeeper.execute.pinning import Wishes, pin, proposal
 from vmkeeper.execute.ready import NotReady, answers_ssh, takes_connections, wait_ready
 from vmkeeper.execute.site import reconcile
 from vmkeeper.execute.walk import Done, Failed
@@ -91,7 +91,9 @@ class Place:
         self.repository = self.producer.repo.repository
         self.commit(CLUSTER)
         ca = self.producer.authority.write(folder)
-        pin(self.home, candidate_pins(self.repository, "here", (ca,), NOW, allowed_hosts=("127.0.0.1",)), (ca,))
+        self.pin = lambda: pin(self.home, proposal(self.repository, "here", Wishes((ca,), allowed_hosts=("127.0.0.1",)), NOW), (ca,))
+        self.pin()
+        self.producer.accepted = self.pin
 
     def commit(self, cluster: dict, context: dict | None = None) -> None:
         self.producer.repo.commit({"clusters/demo.yaml": json.dumps(cluster), "clusters/contexts/web.yaml": json.dumps(context or {"title": "Web"})})
@@ -133,7 +135,7 @@ def test_the_image_in_use_outlives_its_grace_period_until_the_cluster_is_down(pl
     assert [image.state for image in place.world.images.values()] == ["hidden"]
     with pytest.raises(Problems, match="no image of debian-12"):
         place.up()
-    down(place.repository, place.home, "demo", "here", cloud=place.cloud)
+    down(place.home, "demo", "here", cloud=place.cloud)
     place.reconcile()
     assert place.world.images == {}
 
@@ -152,9 +154,9 @@ def test_nothing_starts_from_an_image_that_is_not_there_or_not_endorsed(place: P
 def test_down_removes_the_machines_and_the_second_time_does_nothing(place: Place) -> None:
     place.reconcile()
     place.up()
-    assert len(down(place.repository, place.home, "demo", "here", cloud=place.cloud)) == 1
+    assert len(down(place.home, "demo", "here", cloud=place.cloud)) == 1
     assert place.names() == []
-    assert down(place.repository, place.home, "demo", "here", cloud=place.cloud) == ()
+    assert down(place.home, "demo", "here", cloud=place.cloud) == ()
 
 
 def test_killed_while_waiting_the_next_run_waits_on(place: Place) -> None:

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from support.endorsing import Site, endorsers, make_site
-from support.trust import APPLIANCE, UUID, GpgHome, SecurityKey, World, release, ssh_key, ssh_public
-from vmkeeper.catalogue.catalogue import Catalogue
+from support.endorsing import NOBODY, Site, endorsers, make_site
+from support.keys import GpgHome, SecurityKey, ssh_key, ssh_public
+from support.trust import APPLIANCE, UUID, World, release
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.execute.endorsement import Desk, candidate, same_bytes
+from vmkeeper.execute.endorsement import Desk, Signatory, candidate, same_bytes
 from vmkeeper.execute.evidence import describe, evidence, package_changes
+from vmkeeper.execute.governance import in_force
 from vmkeeper.execute.signing import role, signing_key
-from vmkeeper.execute.verification import RepositoryHistory, judge
+from vmkeeper.execute.verification import RepositoryHistory
 from vmkeeper.images.store import Store
-from vmkeeper.repository.tags import create_tag, list_tags, root_commit
+from vmkeeper.repository.tags import create_tag, list_tags
 from vmkeeper.trust.verify import Accepted
 from vmkeeper.values import Duration, Version, sha512_hex
 
@@ -43,9 +44,7 @@ def test_an_ssh_key_of_gits_configuration_endorses(site: Site) -> None:
     assert done.new
     assert site.git("rev-parse", f"{done.tag}^{{commit}}") == site.git("rev-parse", "HEAD")
     assert done.statement.expires - done.statement.not_before == timedelta(days=90)
-    (verdict,) = judge(
-        site.repository, site.repository.head(), root_commit(site.repository, site.repository.head()), desk.role.pinned, datetime.now(UTC)
-    )
+    (verdict,) = site.judgement().verdicts["examples"]
     assert isinstance(verdict, Accepted)
 
 
@@ -147,7 +146,7 @@ def test_a_bare_repository_can_be_endorsed_in(site: Site, tmp_path: Path) -> Non
 def test_a_validity_that_the_list_does_not_allow_is_refused(site: Site, valid: str) -> None:
     with pytest.raises(UserError, match="not a validity"):
         site.desk().endorse(candidate(site.repository, site.repository.head(), APPLIANCE), Duration.parse(valid))
-    assert list_tags(site.repository) == ()
+    assert list_tags(site.repository, "endorse/") == ()
 
 
 def test_a_rebuild_with_the_same_bytes_is_endorsed(site: Site) -> None:
@@ -161,7 +160,7 @@ def test_a_rebuild_with_other_bytes_is_not_signed(site: Site, rebuilt: dict[str,
     with pytest.raises(Refused, match="other bytes") as caught:
         site.desk().endorse(candidate(site.repository, site.repository.head(), APPLIANCE), rebuild=lambda _: rebuilt)
     assert caught.value.rule == "R14"
-    assert list_tags(site.repository) == ()
+    assert list_tags(site.repository, "endorse/") == ()
     with pytest.raises(Refused):
         same_bytes(release(), rebuilt)
 
@@ -175,37 +174,41 @@ def test_a_key_that_no_list_knows_is_told_so(site: Site) -> None:
 def test_an_appliance_out_of_scope_is_refused(site: Site) -> None:
     chosen = signing_key(site.repository)
     with pytest.raises(Refused, match="may not answer for slurm-worker") as caught:
-        role(Catalogue.at(site.repository, site.repository.head()), chosen, "slurm-worker")
+        role(site.judgement().enactments.current.policy, chosen, "slurm-worker")
     assert caught.value.rule == "R10"
 
 
 def test_with_several_lists_the_shortest_validity_counts(site: Site) -> None:
     site.write("endorsers/strict.yaml", endorsers(site).replace("90d", "30d"))
     site.commit()
-    assert site.person()[1].pinned.name == "strict"
-    assert site.person(name="examples")[1].pinned.name == "examples"
+    assert site.desk().role.endorsers.name == "examples"
+    site.enact()
+    assert site.desk().role.endorsers.name == "strict"
+    assert site.desk(name="examples").role.endorsers.name == "examples"
 
 
-def test_lists_that_know_the_key_by_two_names_need_a_choice(site: Site) -> None:
+def test_a_key_with_two_names_is_no_policy(site: Site) -> None:
     site.write("endorsers/other.yaml", endorsers(site).replace("name: alice", "name: al"))
     site.commit()
-    with pytest.raises(UserError, match="different names"):
-        site.person()
+    with pytest.raises(Refused, match="one key belongs to al and alice") as caught:
+        site.enact()
+    assert caught.value.rule == "R5"
 
 
 def test_a_list_or_key_file_that_is_not_there_is_named(site: Site) -> None:
     with pytest.raises(UserError, match="no endorser list nobody"):
-        site.person(name="nobody")
+        site.desk(name="nobody")
     (site.folder / "endorsers/keys/bob.asc").unlink()
     site.commit()
-    with pytest.raises(UserError, match="no such key file"):
-        site.person()
+    with pytest.raises(Refused, match="no such key file") as caught:
+        site.enact()
+    assert caught.value.rule == "R4"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gpg.format": "x509", "user.signingKey": "0xABC"}, "keys of the kind x509"),
+        ({"gpg.format": "pgp", "user.signingKey": "0xABC"}, "gpg.format pgp is not known"),
         ({"gpg.format": "openpgp", "user.signingKey": "nobody@example.org"}, "no secret key for nobody"),
         ({"gpg.format": "ssh", "user.signingKey": "/nowhere/id"}, "no SSH key file"),
         ({"gpg.format": "ssh", "user.signingKey": ""}, "no key to sign with"),
@@ -251,9 +254,10 @@ def test_a_signature_that_no_site_would_accept_writes_no_tag(site: Site) -> None
     site.git("tag", "-d", second.tag)
     before = list_tags(site.repository)
     with pytest.raises(Refused, match="no site would accept"):
-        Desk(site.repository, site.repository.head(), site.person(site.bob)[0], site.person()[1], lambda: datetime.now(UTC)).endorse(
-            candidate(site.repository, site.repository.head(), APPLIANCE)
-        )
+        judgement, pins = in_force(site.chamber)
+        alice = role(judgement.enactments.current.policy, signing_key(site.repository), APPLIANCE)
+        who = Signatory(signing_key(site.repository, site.bob), alice, pins, NOBODY, lambda: datetime.now(UTC))
+        Desk(site.repository, site.repository.head(), who).endorse(candidate(site.repository, site.repository.head(), APPLIANCE))
     assert list_tags(site.repository) == before
 
 
@@ -296,10 +300,11 @@ def test_packages_of_two_architectures_are_told_apart() -> None:
 def test_a_long_list_of_changes_is_cut() -> None:
     from vmkeeper.execute.endorsement import Candidate
     from vmkeeper.execute.evidence import Evidence
-    from vmkeeper.trust.verify import Record
+    from vmkeeper.trust.history import Record
 
+    signer = SecurityKey().plain_signer()
     world = World()
-    said = world.statement(SecurityKey().plain_signer(), world.commit(release("1")))
+    said = world.statement(signer, world.record_release(release("1")))
     changes = package_changes("\n", "".join(f"p{number} 1 all\n" for number in range(50)) + "\n")
     lines = list(describe(Evidence(Candidate("b" * 40, Record("0" * 128, release("2"))), said, changes)))
     assert "  and 10 more" in lines

@@ -13,7 +13,14 @@ from vmkeeper.execute.home import SiteHome
 from vmkeeper.images.files import PREFIX
 from vmkeeper.trust.memory import Memory
 
-PINS = "version: 1\nrepository: " + "a" * 40 + "\n"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILbwmQ0rdOiROpxx2nbSiNKJKRF7I4FiYJC9/V347gJI"
+PINS = f"""version: 1
+repository: {"a" * 40}
+tree: {"b" * 128}
+policy: {{number: 1, sha512: {"c" * 128}}}
+quorum: 1
+principals: [{{name: root, keys: [{{type: ssh, key: {KEY}}}]}}]
+"""
 
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,13 +36,14 @@ def test_pins_are_read_back_and_errors_name_the_file_and_line(tmp_path: Path) ->
     home = SiteHome(tmp_path / "home")
     with pytest.raises(UserError, match="pinned nobody"):
         home.pins()
-    home.pin(PINS, {"a.pem": b"certificate"})
+    home.pin(PINS, {"a.pem": b"certificate"}, b"title: Here\n")
     assert home.pins().repository == "a" * 40
     assert [path.name for path in home.certificates()] == ["a.pem"]
-    home.pin(PINS + "repositroy: x\n", {})
+    assert home.site_file() == b"title: Here\n"
+    home.pin(PINS + "repositroy: x\n", {}, None)
     with pytest.raises(Problems) as error:
         home.pins()
-    assert f"{home.folder}/pins.yaml:3" in str(error.value)
+    assert f"{home.folder}/pins.yaml:7" in str(error.value)
 
 
 def test_an_empty_memory_before_the_first_run_and_no_write_where_nothing_changed(tmp_path: Path) -> None:

@@ -14,30 +14,37 @@ from pathlib import Path
 
 import pytest
 
+from support import certificates
+from support.certificates import ORG, authority, issue
 from support.keys import GpgHome, ssh_key, ssh_public
 from support.killer import dies_at, in_child, tree
 from support.quick import QuickBuilder, passing, quick_builder
 from support.repo import Repo, base, child, lock, locked, tools
+from support.x509 import digest_of, held
 from vmkeeper.boot.report import TrialResult
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.check import check
 from vmkeeper.cli.app import main
 from vmkeeper.errors import Problems, Refused
 from vmkeeper.execute import factory as module
+from vmkeeper.execute.endorsement import candidate
+from vmkeeper.execute.evidence import describe, evidence
 from vmkeeper.execute.factory import Factory, apply
 from vmkeeper.execute.planning import head_of, planned
 from vmkeeper.execute.provenance import Attestor, builders, locks, unattested
+from vmkeeper.execute.rebuild import rebuild
 from vmkeeper.execute.signing import signing_key
 from vmkeeper.execute.verification import RepositoryHistory, verifiers
 from vmkeeper.execute.walk import Done, Failed, Outcome
 from vmkeeper.images.store import Store
+from vmkeeper.model.release import Blob
 from vmkeeper.plan.factory import Build, Test
 from vmkeeper.progress import Silent
 from vmkeeper.repository.tags import root_commit
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.provenance import Attested, parse, verify_provenance
-from vmkeeper.values import sha512_hex
+from vmkeeper.values import Size, sha512_hex
 
 FILES = {
     **tools(),
@@ -113,13 +120,13 @@ def read(repo: Repo, name: str, file: str = "provenance.json") -> bytes | None:
     return repo.repository.at(repo.repository.head()).read(f"appliances/{name}/{file}")
 
 
-def verified(repository: Repository, name: str) -> Attested:
+def verified(repository: Repository, name: str, authorities: Authorities | None = None) -> Attested:
     """The provenance at the head as a site judges it."""
     head = repository.head()
     record = RepositoryHistory(repository, head).record(head, name)
     assert record is not None
     assert record.provenance is not None
-    with verifiers(Authorities(())) as known:
+    with verifiers(authorities or Authorities(())) as known:
         return verify_provenance(
             record.provenance,
             record,
@@ -188,6 +195,25 @@ def test_a_key_in_gpg_signs_too(keys: Path, builder: QuickBuilder, gpg: GpgHome,
     assert verified(repo.repository, "web").signed_by.key == f"openpgp:{fingerprint}"
 
 
+def test_a_certificate_signs_too_and_is_verified_where_its_authorities_are_known(keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:
+    ca = authority()
+    ci = issue(certificates.name(*ORG, ("CN", "Robot CI")), ca)
+    file, _ = ci.write(keys, "robot")
+    key = held(ci)
+    repo = Repo(tmp_path / "repo")
+    repo.commit({**FILES, **policy(keys, f"{{type: x509, subject: {key.subject}, issuer: {key.issuer}}}")})
+    repo.commit(locked(repo))
+    signer = Attestor(signing_key(repo.repository, str(file)), Authorities(()))
+    factory = Factory(repo.repository, Store(tmp_path / "store"), tmp_path / "work", Silent(), signer)
+    outcomes = {outcome.action.id: outcome for outcome in apply(repo.repository, factory, workers=1)[1]}
+    failed = outcomes["release:web"]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, Refused)
+    assert failed.error.rule == "R19"
+    assert done(run(repo, tmp_path, file))
+    assert verified(repo.repository, "web", Authorities((ca.certificate,))).signed_by.key == f"x509:{digest_of(ci)}"
+
+
 def test_a_second_apply_does_nothing(repo: Repo, keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:
     run(repo, tmp_path, keys / "ci")
     head = repo.repository.head()
@@ -240,6 +266,16 @@ def test_without_builders_nothing_is_signed_and_nothing_said(keys: Path, builder
     assert done(run(repo, tmp_path, keys / "ci"))
     assert read(repo, "web") is None
     assert unattested(repo.repository.at(repo.repository.head()), None) == ""
+
+
+def test_a_policy_that_cannot_be_read_is_no_reason_to_lose_what_was_built(repo: Repo, keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:
+    repo.commit({"endorsers/policy.yaml": "quorum: many"})
+    assert done(run(repo, tmp_path, None))
+    assert "cannot be read" in unattested(repo.repository.at(repo.repository.head()), None)
+    repo.commit({"!x appliances/base/tests/10-ok": "#!/bin/sh\ntrue\n"})
+    outcome = run(repo, tmp_path, keys / "ci")["release:web"]
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, Refused)
 
 
 def test_with_the_key_of_a_builder_nothing_is_said(repo: Repo, keys: Path) -> None:
@@ -376,8 +412,9 @@ def test_the_store_remembers_packages_for_everybody_and_the_rest_for_each_builde
     assert (own.alias("deb", "a"), own.alias("layer", "a")) == ({"by": "somebody"}, None)
     own.set_alias("layer", "a", {"by": "me"})
     own.set_alias("deb", "b", {"by": "me"})
-    assert (own.alias("layer", "a"), store.alias("layer", "a")) == ({"by": "me"}, {"by": "somebody"})
-    assert store.alias("deb", "b") == {"by": "me"}
+    assert own.alias("layer", "a") == store.alias("layer", "a") == store.alias("deb", "b") == {"by": "me"}
+    store.set_alias("layer", "a", {"by": "somebody"})
+    assert own.alias("layer", "a") == {"by": "me"}
     blob = own.put_bytes(b"x")
     assert store.has(blob.sha512)
     assert store.remembering(tmp_path / "made", shared=()).alias("layer", "a") == {"by": "me"}
@@ -424,7 +461,7 @@ def test_killed_at_every_change_the_next_apply_ends_with_provenance_of_the_same_
     def state() -> tuple[object, ...]:
         repository = Repository.open(tmp_path / "repo")
         found = verified(repository, "tools")
-        files = tree(tmp_path / "store")
+        files = {path: data for path, data in tree(tmp_path / "store").items() if not path.startswith("alias/invocation")}
         return (found.provenance.subject, found.provenance.asked, files, len(list(repository.git.walk(repository.git.head.target))))
 
     begin_again()
@@ -441,6 +478,33 @@ def test_killed_at_every_change_the_next_apply_ends_with_provenance_of_the_same_
         assert in_child(work) == 0, f"after a kill at change {step}"
         assert state() == wanted, f"after a kill at change {step}"
     assert step > 20
+
+
+# -- what endorsers see and do
+
+
+def test_an_endorser_sees_who_built_it(repo: Repo, keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:
+    run(repo, tmp_path, keys / "ci")
+    store, found = Store(tmp_path / "store"), verified(repo.repository, "web")
+    chosen = candidate(repo.repository, repo.repository.head(), "web")
+    lines = "\n".join(describe(evidence(chosen, (), store, found)))
+    assert f"builder  ci, {ID}, signed with {found.signed_by.key}" in lines
+    assert found.provenance.invocation.invocation_id in lines
+    assert "builder  not known" in "\n".join(describe(evidence(chosen, (), store)))
+
+
+@pytest.mark.parametrize("other", ["rootfs", "manifest", "sbom"])
+def test_a_rebuild_gives_the_recorded_bytes_or_is_refused(other: str, repo: Repo, keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:
+    run(repo, tmp_path, keys / "ci")
+    release = Catalogue.at(repo.repository, repo.repository.head()).release("web")
+    assert release is not None
+    factory = Factory(repo.repository, Store(tmp_path / "store"), tmp_path / "work", Silent())
+    builder.built.clear()
+    assert rebuild(factory, release) == {file.format: file.sha512 for file in release.files}
+    assert builder.built == ["web"]
+    with pytest.raises(Refused) as caught:
+        rebuild(factory, release.model_copy(update={other: Blob(size=Size(1), sha512="0" * 128)}))
+    assert caught.value.rule == "R14"
 
 
 # -- check

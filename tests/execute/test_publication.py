@@ -32,6 +32,7 @@ from vmkeeper.lists.hepix import read
 from vmkeeper.lists.smime import Signer, verify
 from vmkeeper.model.release import Blob
 from vmkeeper.plan.publication import choose, plan_publication
+from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.values import sha512_hex
 
 TESTS = Path(__file__).parents[1]
@@ -289,7 +290,7 @@ def producer(tmp_path):
 def at_head(producer, *names, now=PRODUCED):
     repository = producer.repo.repository
     head = repository.head()
-    return desired_at_head(Catalogue.at(repository, head), head, names, now)
+    return desired_at_head(Catalogue.at(repository, head), head, names, now, Authorities(()))
 
 
 def chosen(producer, now=PRODUCED):

@@ -14,7 +14,7 @@ from support.webserver import WebServer
 from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.pinning import candidate_pins, pin
+from vmkeeper.execute.pinning import Proposal, Wishes, pin, proposal
 from vmkeeper.execute.site import Reconciled, reconcile
 from vmkeeper.execute.walk import Done, Failed
 
@@ -36,8 +36,9 @@ class Here:
         ca = self.producer.authority.write(self.home.folder.parent)
         certificate = self.home.folder.parent / "lister.pem"
         certificate.write_bytes(_pem(self.producer.lister.certificate))
-        pins = candidate_pins(self.producer.repo.repository, "here", (ca,), self.now, signer=certificate, allowed_hosts=HOSTS)
-        pin(self.home, pins, (ca,))
+        wishes = Wishes((ca,), signer=certificate, allowed_hosts=HOSTS)
+        pin(self.home, proposal(self.producer.repo.repository, "here", wishes, self.now), (ca,))
+        self.producer.accepted = self.init
 
     def run(self, fault=None, at: datetime | None = None, **options) -> Reconciled:
         self.now = at or self.now
@@ -324,13 +325,13 @@ def test_killed_at_any_call_the_next_run_ends_in_the_same_state(here: Here, meth
 
 def test_pins_come_from_a_fetched_list_too(here: Here) -> None:
     ca = here.home.certificates()
-    pins = candidate_pins(here.producer.repo.repository, "here", ca, NOW, allowed_hosts=HOSTS)
-    assert pins == here.home.pins()
+    made = proposal(here.producer.repo.repository, "here", Wishes(ca, allowed_hosts=HOSTS), NOW)
+    assert made.pins == here.home.pins()
 
 
 def test_pinning_another_repository_forgets_its_tags_and_not_the_time(here: Here) -> None:
     here.run()
     assert here.home.memory().tags
-    pin(here.home, here.home.pins().model_copy(update={"repository": "f" * 40}), ())
+    pin(here.home, Proposal(here.home.pins().model_copy(update={"repository": "f" * 40}), here.home.site_file()), ())
     assert here.home.memory().tags == {}
     assert here.home.memory().newest == NOW

@@ -12,7 +12,7 @@ from pathlib import Path
 from support.producer import NOW, Producer
 from support.webserver import WebServer
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.pinning import candidate_pins, pin
+from vmkeeper.execute.pinning import Wishes, pin, proposal
 from vmkeeper.execute.site import reconcile
 from vmkeeper.execute.walk import Done
 
@@ -23,7 +23,7 @@ def test_killed_at_every_change_the_next_run_ends_in_the_same_state_with_nothing
         repository = producer.repo.repository
         producer.all("debian-12", "2026.11.1")
         ca = producer.authority.write(tmp_path)
-        pin(home, candidate_pins(repository, "here", (ca,), NOW, allowed_hosts=("127.0.0.1",)), (ca,))
+        pin(home, proposal(repository, "here", Wishes((ca,), allowed_hosts=("127.0.0.1",)), NOW), (ca,))
         reconcile(repository, home, "here", lambda: NOW)
         producer.all("debian-12", "2026.11.2")
         reconcile(repository, home, "here", lambda: NOW)

@@ -16,12 +16,15 @@ from vmkeeper.documents.words import parts
 from vmkeeper.model.appliance import Appliance, Archive, Distribution, plain_parts
 from vmkeeper.model.base import Document, Inconsistent, repeated
 from vmkeeper.model.cluster import Cluster
-from vmkeeper.model.endorser import Endorser, EndorserList
+from vmkeeper.model.endorser import Base, Endorser, EndorserList
 from vmkeeper.model.imagelist import ImageList
+from vmkeeper.model.keys import Compromise, X509Key
 from vmkeeper.model.lock import PackagesLock
+from vmkeeper.model.policy import Builder, Freshness, Policy
 from vmkeeper.model.recipe import BuilderVersion, Content, FileStep, Layer, Recipe, layer_keys
-from vmkeeper.values import parse_time
+from vmkeeper.values import Duration, parse_time
 
+SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBiMzJeWUm4yXQ0Bvq5cmvOZ3zjJDeyaTyQQjUFEm1XM"
 UUID = "0b7e9a52-6f0c-4a53-9d0a-0f2f0a1c7d11"
 
 
@@ -191,6 +194,113 @@ def test_the_same_key_under_another_file_name_is_the_same_key() -> None:
 def test_a_quorum_can_be_reached() -> None:
     assert wrong(EndorserList, endorsers(endorser("a", "A"), quorum=2)).path == ("quorum",)
     assert EndorserList.model_validate(endorsers(quorum=3)).endorsers == ()
+
+
+def test_rebuilds_can_be_reached() -> None:
+    assert wrong(EndorserList, endorsers(endorser("a", "A"), rebuilds=2)).path == ("rebuilds",)
+    assert EndorserList.model_validate(endorsers(endorser("a", "A"), rebuilds=1)).rebuilds == 1
+    assert EndorserList.model_validate(endorsers(rebuilds=3)).rebuilds == 3
+
+
+def test_a_list_of_this_repository_is_not_synchronised() -> None:
+    position = {"policy": 1, "list": "a" * 128, "at": "2026-01-01T00:00:00Z"}
+    assert wrong(Base, {"list": "a", "synchronised": position}).path == ("synchronised",)
+    made = Base.model_validate({"list": "a", "source": "b", "synchronised": position})
+    assert (made.maximum_lag, made.synchronised and made.synchronised.policy) == (Duration.parse("7d"), 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"type": "openpgp", "fingerprint": "A" * 40, "file": "a"}, {"type": "openpgp", "fingerprint": "A" * 40, "file": "b"}, True),
+        ({"type": "openpgp", "fingerprint": "A" * 40, "file": "a"}, {"type": "openpgp", "fingerprint": "B" * 40, "file": "a"}, False),
+        ({"type": "ssh", "key": SSH}, {"type": "ssh", "key": SSH, "retired": "2026-01-01T00:00:00Z"}, True),
+        ({"type": "ssh", "key": SSH}, {"type": "ssh", "key": SSH.replace("IBiM", "IBiN")}, False),
+        (
+            {"type": "x509", "subject": "/CN=a", "issuer": "/CN=b"},
+            {"type": "x509", "subject": "/CN=a", "issuer": "/CN=b", "certificate": "a" * 64},
+            True,
+        ),
+        ({"type": "x509", "subject": "/CN=a", "issuer": "/CN=b"}, {"type": "x509", "subject": "/CN=a", "issuer": "/CN=c"}, False),
+        ({"type": "x509", "subject": "/CN=a /CN=b", "issuer": "/CN=c"}, {"type": "x509", "subject": "/CN=a", "issuer": "/CN=b /CN=c"}, False),
+    ],
+)
+def test_what_makes_two_entries_one_key(first: dict[str, Any], second: dict[str, Any], same: bool) -> None:
+    value = endorsers({**endorser("a", "C"), "keys": [first]}, {**endorser("b", "D"), "keys": [second]})
+    if same:
+        assert wrong(EndorserList, value).path == ("endorsers", 1, "keys", 0)
+    else:
+        assert len(EndorserList.model_validate(value).endorsers) == 2
+
+
+@pytest.mark.parametrize("dn", ["/CN=a", "/DC=org/DC=example/CN=Alice Example", "/O=CERN/CN=host/a.example.org", "/1.2.3=x"])
+def test_distinguished_names(dn: str) -> None:
+    assert X509Key(type="x509", subject=dn, issuer="/CN=CA").subject == dn
+
+
+@pytest.mark.parametrize("dn", ["", "CN=a", "/", "/CN=", "/=a", "/CN=\u00e9", "/CN=a\n", "a/CN=b", "/CN=\x1b[31m"])
+def test_what_is_no_distinguished_name(dn: str) -> None:
+    with pytest.raises(ValidationError):
+        X509Key(type="x509", subject=dn, issuer="/CN=CA")
+
+
+def principal(name: str, key: str) -> dict[str, Any]:
+    return endorser(name, key)
+
+
+def policy(*people: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"title": "x", "quorum": 1, "principals": list(people), **more}
+
+
+def builder(name: str, key: str) -> dict[str, Any]:
+    return {"name": name, "id": "https://ci.example.org/b", "keys": endorser(name, key)["keys"]}
+
+
+def test_a_name_and_a_key_belong_to_one_principal_or_builder() -> None:
+    assert Policy.model_validate(policy(principal("a", "A"), principal("b", "B"), builders=[builder("c", "C")], quorum=2))
+    assert wrong(Policy, policy(principal("a", "A"), principal("a", "B"))).path == ("principals", 1, "name")
+    assert wrong(Policy, policy(principal("a", "A"), principal("b", "A"))).path == ("principals", 1, "keys", 0)
+    assert wrong(Policy, policy(principal("a", "A"), builders=[builder("b", "B"), builder("b", "C")])).path == ("builders", 1, "name")
+    assert wrong(Policy, policy(principal("a", "A"), builders=[builder("a", "B")])).path == ("builders", 0, "name")
+    assert wrong(Policy, policy(principal("a", "A"), builders=[builder("b", "B"), builder("c", "A")])).path == ("builders", 1, "keys", 0)
+
+
+def test_a_policy_s_quorum_and_freshness_can_be_reached() -> None:
+    assert wrong(Policy, policy(principal("a", "A"), quorum=2)).path == ("quorum",)
+    assert wrong(Policy, policy(principal("a", "A"), freshness={"signers": ["c"]})).path == ("freshness", "signers", 0)
+    both = policy(principal("a", "A"), builders=[builder("c", "C")], freshness={"signers": ["c", "d"]})
+    assert wrong(Policy, both).path == ("freshness", "signers", 1)
+    made = Policy.model_validate(policy(principal("a", "A"), builders=[builder("c", "C")], freshness={"signers": ["c"]}))
+    assert made.freshness is not None
+    assert made.freshness.maximum_validity == Duration.parse("48h")
+
+
+@pytest.mark.parametrize(("validity", "fits"), [("24h", True), ("72h", True), ("86399s", False), ("3d1s", False)])
+def test_a_statement_of_freshness_is_valid_for_one_to_three_days(validity: str, fits: bool) -> None:
+    if fits:
+        assert Freshness.model_validate({"signers": ["c"], "maximum_validity": validity}).maximum_validity == Duration.parse(validity)
+    else:
+        with pytest.raises(ValidationError):
+            Freshness.model_validate({"signers": ["c"], "maximum_validity": validity})
+
+
+@pytest.mark.parametrize(
+    ("uri", "fits"), [("https://ci.example.org/b@v1?x#y", True), ("http://a", True), ("ftp://a", False), ("https://a b", False), ("https://", False)]
+)
+def test_a_builder_s_id_is_a_uri(uri: str, fits: bool) -> None:
+    value = {**builder("c", "C"), "id": uri}
+    if fits:
+        assert Builder.model_validate(value).id == uri
+    else:
+        with pytest.raises(ValidationError):
+            Builder.model_validate(value)
+
+
+def test_a_place_in_a_chain_is_a_serial() -> None:
+    assert (Compromise().serial, Compromise().sha512) == (0, None)
+    for serial in (-1, 2**53):
+        with pytest.raises(ValidationError):
+            Compromise(serial=serial)
 
 
 def test_an_endorser_s_time_is_not_over_before_it_begins() -> None:

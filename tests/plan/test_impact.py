@@ -272,7 +272,7 @@ def test_root_principals_that_rotate_lose_nothing() -> None:
     ]
     action = signatures(old_trust.policy, new_trust.policy, cause("endorsers/policy.yaml"))
     assert (action.id, action.who) == ("enact:policy", "principal")
-    assert action.reason == "what endorsers/ says counts once it is signed by 1 of alice, paula and by 2 of paula, quentin"
+    assert action.reason == "endorsers/ changes: this counts once it is signed by 1 of alice, paula and by 2 of paula, quentin"
 
 
 def test_a_list_of_its_own_is_not_touched() -> None:
@@ -397,17 +397,26 @@ def policy(quorum: int, *names: str) -> Policy:
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
-    (None, policy(1, "a"), "what endorsers/ says counts once it is signed by 1 of a"),
-    (policy(2, "a", "b"), policy(2, "a", "b"), "what endorsers/ says counts once it is signed by 2 of a, b"),
-    (policy(1, "a", "b"), policy(1, "b"), "what endorsers/ says counts once it is signed by 1 of a, b and by 1 of b"),
-    (policy(1, "a"), None, "it cannot be signed: there is no endorsers/policy.yaml"),
+    (None, policy(1, "a"), "endorsers/ changes: this counts once it is signed by 1 of a"),
+    (policy(2, "a", "b"), policy(2, "a", "b"), "endorsers/ changes: this counts once it is signed by 2 of a, b"),
+    (policy(1, "a", "b"), policy(1, "b"), "endorsers/ changes: this counts once it is signed by 1 of a, b and by 1 of b"),
+    (policy(1, "a"), None, "endorsers/ changes: this cannot be signed: there is no endorsers/policy.yaml"),
 ])  # fmt: skip
 def test_who_has_to_sign(old: Policy | None, new: Policy | None, said: str) -> None:
     assert signatures(old, new, None).reason == said
 
 
 def test_what_cannot_be_signed_is_said() -> None:
-    assert signatures(policy(1, "a"), policy(1, "a"), None, "the list is damaged").reason == "it cannot be signed: the list is damaged"
+    assert (
+        signatures(policy(1, "a"), policy(1, "a"), None, (), "the list is damaged").reason
+        == "endorsers/ changes: this cannot be signed: the list is damaged"
+    )
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "a"), (3, "a; b; c"), (4, "a; b; c; and 1 more changes"), (5, "a; b; c; and 2 more changes")])
+def test_what_is_signed_is_said_in_at_most_three_sentences(count: int, said: str) -> None:
+    sentences = [TrustChange("endorsers/science.yaml", word, True) for word in "abcde"[:count]]
+    assert signatures(None, policy(1, "a"), None, sentences).reason == f"{said}: this counts once it is signed by 1 of a"
 
 
 # -- the nearest version

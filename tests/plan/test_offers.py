@@ -9,14 +9,16 @@ import pytest
 
 from support.repo import uuid
 from support.sitescenario import FAR, NOW
-from support.trust import ISSUED, person, pinned, ssh_key, ssh_signer
-from support.trust import World as Trust
+from support.keys import ISSUED, ssh_key, ssh_signer
+from support.trust import LIST as ENDORSERS
+from support.trust import first_world, person
 from support.trust import release as made_release
 from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
 from vmkeeper.plan.wanted import Allowed, NotAllowed
 from vmkeeper.trust.approval import decide
+from vmkeeper.trust.keys.ssh import SSHVerifier
 from vmkeeper.values import Size, Version
 
 NAMES = {uuid("a"): "a", uuid("b"): "b"}
@@ -89,32 +91,24 @@ def test_formats_are_read_as_lists_write_them(written: str, read: str) -> None:
 
 
 @pytest.fixture
-def trust(tmp_path, no_openpgp):
-    alice, bob = (ssh_signer(ssh_key(tmp_path)) for _ in range(2))
-    return Trust(), alice, bob, no_openpgp
-
-
-@pytest.fixture
-def no_openpgp():
-    class Nothing:
-        def verify(self, *_):
-            raise AssertionError
-
-    return Nothing()
+def trust(tmp_path):
+    alice, bob, root = (ssh_signer(ssh_key(tmp_path)) for _ in range(3))
+    return first_world(root, person("alice", alice), person("bob", bob)), alice, bob
 
 
 def standing(trust, quorum: int = 1, now=None, **fields):
-    world, alice, bob, openpgp = trust
-    people = pinned(person("alice", alice), person("bob", bob), quorum=quorum)
+    world = trust[0]
     site = Site.model_validate({"title": "Here", "platform": {"type": "local"}, "approve": [{"appliance": "*"}], **fields})
-    verdicts = tuple(world.verdicts(people, openpgp, *([now] if now else [])).values())
-    (decision,) = decide(verdicts, pinned=people, approve=site.approve, block=site.block, releases=[("debian-12", Version("2026.5.1.7"))])
+    judgement = world.judge({"ssh": SSHVerifier()}, **({"now": now} if now else {}))
+    people = judgement.enactments.current.policy.lists[ENDORSERS].model_copy(update={"quorum": quorum})
+    verdicts = judgement.verdicts[ENDORSERS]
+    (decision,) = decide(verdicts, endorsers=people, approve=site.approve, block=site.block, releases=[("debian-12", Version("2026.5.1.7"))])
     return standing_of(decision, site, people, verdicts)
 
 
 def test_what_is_endorsed_and_approved_is_allowed_until_the_quorum_ends(trust) -> None:
-    world, alice, bob, _ = trust
-    commit = world.commit(made_release())
+    world, alice, bob = trust
+    commit = world.record_release(made_release())
     world.endorse(alice, commit)
     world.endorse(bob, commit, "bob", expires=ISSUED + timedelta(days=20))
     two, one = standing(trust, quorum=2), standing(trust)
@@ -131,9 +125,9 @@ def ground(found) -> str:
 
 
 def test_the_gravest_reason_is_the_ground(trust) -> None:
-    world, alice, _, _ = trust
+    world, alice, _ = trust
     assert ground(standing(trust)) == "unendorsed"
-    commit = world.commit(made_release())
+    commit = world.record_release(made_release())
     world.endorse(alice, commit)
     assert ground(standing(trust, quorum=2)) == "unendorsed"
     assert ground(standing(trust, approve=[])) == "unapproved"

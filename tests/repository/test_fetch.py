@@ -6,7 +6,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def somebody(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     """A home whose configuration is ours."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
-    for variable in [name for name in os.environ if name.startswith(("GIT_", "XDG_"))]:
+    for variable in [one for one in os.environ if one.startswith(("GIT_", "XDG_"))]:
         monkeypatch.delenv(variable)
     return home
 
@@ -212,11 +212,10 @@ def test_other_places_are_refused_before_git_is_asked(address: str, mirror: Path
 def test_whatever_is_given_is_a_place_or_a_typed_refusal(text: str) -> None:
     try:
         found = parse_source(text)
-    except VmkeeperError as error:
-        assert isinstance(error, Refused | UserError)
-    else:
-        assert not found.address.startswith("-")
-        assert "::" not in found.address.partition("/")[0]
+    except (Refused, UserError):
+        return
+    assert not found.address.startswith("-")
+    assert "::" not in found.address.partition("/")[0]
 
 
 def test_what_git_is_given_says_host_and_port_in_one_way() -> None:
@@ -493,12 +492,9 @@ def test_objects_that_git_would_not_make_are_refused(
     fetch(str(source.folder), mirror, addresses=nowhere)
     before = refs(mirror)
     commit_raw(source, raw_tree(source, *entries))
+    git(source.folder, "bundle", "create", "-q", tmp_path / "bundle", "--all")
     with pytest.raises(Refused) as caught:
-        if how == "over":
-            fetch(str(source.folder), mirror, addresses=nowhere)
-        else:
-            git(source.folder, "bundle", "create", "-q", tmp_path / "bundle", "--all")
-            fetch_bundle(tmp_path / "bundle", mirror)
+        fetch(str(source.folder), mirror, addresses=nowhere) if how == "over" else fetch_bundle(tmp_path / "bundle", mirror)
     assert caught.value.rule == "R24"
     assert refs(mirror) == before
     assert leftovers(mirror) == []
@@ -613,9 +609,7 @@ def bundle_of(source: Repo, file: Path) -> bytes:
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "cut off": lambda data: data[:-30],
     "a byte of the pack changed": lambda data: data[:-25] + bytes([data[-25] ^ 1]) + data[-24:],
-    "another commit under the ref": lambda data: (
-        data[:16].replace(b"bundle", b"bundle") + b"\n".join([b""]) + data[16:].replace(data[16:56], b"1" * 40, 1)
-    ),
+    "a ref to what is not in it": lambda data: data.replace(data.split(b"\n")[1][:40], b"1" * 40, 1),
     "a filter": lambda data: data.replace(b"# v2 git bundle\n", b"# v3 git bundle\n@object-format=sha1\n@filter=blob:none\n"),
     "another hash": lambda data: data.replace(b"# v2 git bundle\n", b"# v3 git bundle\n@object-format=sha256\n"),
     "a ref outside": lambda data: data.replace(b"refs/heads/main", b"refs/heads/../../config"),
@@ -688,9 +682,3 @@ def test_a_mirror_that_others_wrote_into_is_refused(source: Repo, mirror: Path) 
     with pytest.raises(Refused, match="mirror") as caught:
         fetch(str(source.folder), mirror, addresses=nowhere)
     assert "remove this folder" in caught.value.hint
-
-
-@pytest.fixture
-def ends(tmp_path: Path) -> Iterator[None]:
-    yield
-    assert list(tmp_path.rglob("PWNED")) == []

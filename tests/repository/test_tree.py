@@ -9,7 +9,7 @@ import pytest
 from pygit2.enums import FileMode
 
 from support.repo import Repo
-from vmkeeper.errors import UserError
+from vmkeeper.errors import Refused, UserError
 from vmkeeper.repository.changes import changes, height, last_change
 from vmkeeper.repository.records import commit_files
 from vmkeeper.repository.tree import Repository
@@ -44,7 +44,7 @@ def test_files_of_a_commit_are_read_from_its_tree(repo: Repo) -> None:
     assert [path for path, _ in snapshot.walk("")] == ["a/b.yaml", "a/run", "top"]
 
 
-STRANGE = ["..", "a\x1b[31m", "-rf", ".git\u200b", "a\u202eb", "con\n", " ", "é"]
+STRANGE = ["..", "a\x1b[31m", "-rf", ".git\u200b", "a\u202eb", "con\n", " ", "e\u0301"]
 
 
 @pytest.mark.parametrize("name", STRANGE, ids=ascii)
@@ -59,6 +59,9 @@ def test_a_strange_name_is_no_file_and_a_problem(repo: Repo, name: str) -> None:
 def test_one_name_twice_is_a_problem(repo: Repo) -> None:
     snapshot = repo.repository.tree(tree_of(repo, [("same", b"x", 0o100644), ("same", b"y", 0o100644)]))
     assert "twice" in snapshot.problems("")[0].what
+    for look in (lambda: snapshot.read("same"), lambda: snapshot.entries(""), lambda: snapshot.tree_id("same"), lambda: list(snapshot.walk(""))):
+        with pytest.raises(Refused, match="R23"):
+            look()
 
 
 def test_links_and_submodules_are_not_read(repo: Repo) -> None:

@@ -65,6 +65,12 @@ def ec_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(curve or ec.SECP256R1())
 
 
+def usage_of(*allowed: str) -> x509.KeyUsage:
+    """A key usage that allows just these."""
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign")
+    return x509.KeyUsage(encipher_only=False, decipher_only=False, **{one: one in allowed for one in names})
+
+
 def issue(
     subject: x509.Name,
     issuer: Identity | None = None,
@@ -76,8 +82,11 @@ def issue(
     usage: tuple[ObjectIdentifier, ...] = (ExtendedKeyUsageOID.EMAIL_PROTECTION,),
     digest: hashes.HashAlgorithm | None = None,
     hosts: tuple[str, ...] = (),
+    constraints: x509.BasicConstraints | None = None,
+    key_usage: x509.KeyUsage | None = None,
+    extra: x509.ExtensionType | None = None,
 ) -> Identity:
-    """A certificate signed by `issuer`, or by itself."""
+    """A certificate signed by `issuer`, or by itself. extra: one more extension, critical."""
     key = key or ec_key()
     builder = (
         x509.CertificateBuilder()
@@ -87,13 +96,15 @@ def issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(constraints or x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
-    if not authority:
-        builder = builder.add_extension(x509.KeyUsage(True, True, False, False, False, False, False, False, False), critical=True)
+    if extra:
+        builder = builder.add_extension(extra, critical=True)
+    if not authority or key_usage:
+        builder = builder.add_extension(key_usage or usage_of("digital_signature", "content_commitment"), critical=True)
     if usage and not authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
     return Identity(builder.sign(issuer.key if issuer else key, digest or hashes.SHA256()), key)

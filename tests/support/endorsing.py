@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from support.trust import APPLIANCE, GpgHome, release, ssh_key, ssh_public
-from vmkeeper.catalogue.catalogue import Catalogue
+from support.keys import GpgHome, ssh_key, ssh_public
+from support.trust import APPLIANCE, release
 from vmkeeper.documents.dump import dump
-from vmkeeper.execute.endorsement import Desk
-from vmkeeper.execute.signing import Role, SigningKey, role, signing_key
+from vmkeeper.execute.endorsement import Desk, Signatory
+from vmkeeper.execute.governance import Chamber, in_force, sign_policy
+from vmkeeper.execute.signing import role, signing_key
 from vmkeeper.images.store import Store
 from vmkeeper.repository.tree import Repository
+from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.keys.certificates import Authorities
+
+NOBODY = Authorities(())
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Site:
     store: Store
     alice: Path
     bob: str
+    root: Path
+    """The key of the policy's only principal."""
 
     @property
     def repository(self) -> Repository:
@@ -52,13 +59,22 @@ class Site:
         self.write(f"appliances/{APPLIANCE}/release.yaml", dump(made).decode())
         return self.commit(f"release: {version}")
 
-    def desk(self, key: str | None = None, name: str | None = None) -> Desk:
-        chosen, who = self.person(key, name)
-        return Desk(self.repository, self.repository.head(), chosen, who, lambda: datetime.now(UTC))
+    @property
+    def chamber(self) -> Chamber:
+        return Chamber(self.repository, self.repository.head(), NOBODY, lambda: datetime.now(UTC))
 
-    def person(self, key: str | None = None, name: str | None = None) -> tuple[SigningKey, Role]:
+    def enact(self) -> str:
+        """Sign the endorsers/ tree of the head as the next policy; its tag."""
+        return sign_policy(self.chamber, signing_key(self.repository, str(self.root))).ref
+
+    def judgement(self) -> Judgement:
+        return in_force(self.chamber)[0]
+
+    def desk(self, key: str | None = None, name: str | None = None) -> Desk:
+        judgement, pins = in_force(self.chamber)
         chosen = signing_key(self.repository, key)
-        return chosen, role(Catalogue.at(self.repository, self.repository.head()), chosen, APPLIANCE, name)
+        found = role(judgement.enactments.current.policy, chosen, APPLIANCE, name)
+        return Desk(self.repository, self.repository.head(), Signatory(chosen, found, pins, NOBODY, lambda: datetime.now(UTC)))
 
 
 def make_site(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch) -> Site:
@@ -69,7 +85,7 @@ def make_site(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch) -> 
     for folder in ("home", "repo", "keys", "store"):
         (tmp_path / folder).mkdir()
     bob = gpg.fingerprint("bob") if b"bob@" in gpg.run("--list-keys") else gpg.make("bob")
-    made = Site(tmp_path / "repo", tmp_path / "keys", Store(tmp_path / "store"), ssh_key(tmp_path / "keys"), bob)
+    made = Site(tmp_path / "repo", tmp_path / "keys", Store(tmp_path / "store"), ssh_key(tmp_path / "keys"), bob, ssh_key(tmp_path / "keys"))
     made.git("init", "-q", "-b", "main")
     for name, value in (
         ("user.name", "Somebody"),
@@ -80,9 +96,25 @@ def make_site(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch) -> 
         made.git("config", name, value)
     made.write("endorsers/keys/bob.asc", gpg.export(bob))
     made.write("endorsers/examples.yaml", endorsers(made))
+    made.write("endorsers/policy.yaml", policy(made))
     made.commit("endorsers")
+    made.enact()
     made.build("2026.5.1.1")
     return made
+
+
+def policy(site: Site) -> str:
+    """The text of endorsers/policy.yaml."""
+    return f"""title: Policy
+quorum: 1
+principals:
+  - name: root
+    full_name: Root Example
+    email: root@example.org
+    keys:
+      - type: ssh
+        key: {ssh_public(site.root)}
+"""
 
 
 def endorsers(site: Site, quorum: int = 1) -> str:

@@ -115,7 +115,8 @@ def _chunks(handler: BaseHTTPRequestHandler) -> bytes:
 
 def fake_ssh(folder: Path) -> tuple[Path, Path]:
     """A command that stands in for ssh: it notes its words in a file and runs the last one here. Gives command and notes."""
-    notes, command = folder / "ssh-notes", folder / "fake-ssh"
+    notes, command = folder / "ssh-notes", folder / "fake" / "ssh"
+    command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {notes}\nfor last; do :; done\nexec sh -c "$last"\n')
     command.chmod(0o755)
     return command, notes

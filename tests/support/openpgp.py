@@ -38,8 +38,9 @@ def mpi(number: int) -> bytes:
 
 
 def packet(kind: int, body: bytes) -> bytes:
-    """A packet with an old header of four bytes of length."""
-    return bytes([0x80 | kind << 2 | 2]) + len(body).to_bytes(4, "big") + body
+    """A packet with four bytes of length, its header old where the kind has room in it."""
+    head = bytes([0x80 | kind << 2 | 2]) if kind < 16 else bytes([0xC0 | kind, 0xFF])
+    return head + len(body).to_bytes(4, "big") + body
 
 
 def subpackets(parts: Sequence[Subpacket]) -> bytes:
@@ -106,16 +107,36 @@ class PacketKey:
         r, s = decode_dss_signature(self.private.sign(value, ec.ECDSA(algorithm)))
         return mpi(r) + mpi(s)
 
-    def certificate(self, *user_ids: bytes, subkeys: Sequence[PacketKey] = (), parts: Sequence[Subpacket] = ()) -> HeldOpenPGPKey:
-        """The certificate with self-signatures over its user ids and binding signatures over its signing subkeys."""
+    def certificate(
+        self,
+        *user_ids: bytes,
+        subkeys: Sequence[PacketKey] = (),
+        parts: Sequence[Subpacket] = (),
+        renewed: Sequence[tuple[datetime, Sequence[Subpacket]]] = (),
+        revoked: Sequence[PacketKey] = (),
+        digest: int = 10,
+        consent: bool = True,
+    ) -> HeldOpenPGPKey:
+        """The certificate with self-signatures over its user ids and binding signatures over its signing subkeys.
+
+        parts: subpackets of the self-signatures; renewed: later self-signatures, by their times. revoked: which of its keys
+        it revokes. consent: whether the subkeys signed the primary key in turn, without which anybody's key could be taken
+        for one's own.
+        """
         found = packet(6, self.body)
+        if self in revoked:
+            found += packet(2, self.signature(0x20, self.hashed, [(29, b"\x01superseded")]))
         for user_id in user_ids or (b"Somebody <somebody@example.org>",):
             covered = self.hashed + b"\xb4" + len(user_id).to_bytes(4, "big") + user_id
-            found += packet(13, user_id) + packet(2, self.signature(0x13, covered, [(27, _SIGN_AND_CERTIFY), *parts]))
+            found += packet(13, user_id)
+            for at, more in [(BORN, parts), *renewed]:
+                found += packet(2, self.signature(0x13, covered, [(27, _SIGN_AND_CERTIFY), *more], at=at, digest=digest))
         for subkey in subkeys:
             both = self.hashed + subkey.hashed
-            back = subkey.signature(0x19, both)
-            found += packet(14, subkey.body) + packet(2, self.signature(0x18, both, [(27, _SIGN), (32, back)]))
+            back = [(32, subkey.signature(0x19, both))] if consent else []
+            found += packet(14, subkey.body) + packet(2, self.signature(0x18, both, [(27, _SIGN), *back]))
+            if subkey in revoked:
+                found += packet(2, self.signature(0x28, both, [(29, b"\x03retired")]))
         return HeldOpenPGPKey(type="openpgp", fingerprint=self.fingerprint, armour=key_text(found))
 
     def sign(self, data: bytes, *parts: Subpacket, at: datetime = ISSUED, digest: int = 10) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +15,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support.repo import Repo, uuid
 from support.tinyvm import boot_sector
-from support.trust import Signer, ssh_key, ssh_public, ssh_signer, tag
+from support.keys import Signer, ssh_key, ssh_public, ssh_signer
+from support.trust import tag
 from vmkeeper.lists import hepix, smime
 from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
 from vmkeeper.model.release import Release
+from vmkeeper.repository.digest import tree_sha512
 from vmkeeper.repository.tags import create_tag, root_commit
-from vmkeeper.trust import statement
-from vmkeeper.trust.statement import Endorsement, Withdrawal
+from vmkeeper.trust.said import Endorsement, PolicySignature, Withdrawal
 from vmkeeper.trust.verify import signed_files
 from vmkeeper.values import Size, sha512_hex
 
@@ -97,11 +99,15 @@ class Producer:
         self.repo.commit(
             {
                 "imagelists/main.yaml": self.list_document(),
+                "endorsers/policy.yaml": self.policy_document(),
                 "endorsers/team.yaml": self.endorser_document(),
                 "sites/here.yaml": json.dumps(SITE),
             },
             "begin",
         )
+        self.accepted: Callable[[], None] = lambda: None
+        self.policies: list[PolicySignature] = []
+        self.enact()
 
     def list_document(self) -> str:
         owner = {"name": "A Lister", "email": "lister@example.org"}
@@ -113,9 +119,31 @@ class Producer:
         alice = {"name": "alice", "full_name": "Alice", "email": "alice@example.org", "keys": [{"type": "ssh", "key": ssh_public(self.key)}]}
         return json.dumps({"title": "Team", "community": "tests", "policy": "None.", "endorsers": [alice]})
 
+    def policy_document(self, **changes: object) -> str:
+        alice = {"name": "alice", "full_name": "Alice", "email": "alice@example.org", "keys": [{"type": "ssh", "key": ssh_public(self.key)}]}
+        return json.dumps({"title": "Policy", "quorum": 1, "principals": [alice], **changes})
+
+    def enact(self, issued: datetime = NOW - timedelta(days=2)) -> None:
+        """Sign the endorsers/ tree of the head as the next policy."""
+        head = self.repo.repository.head()
+        said = PolicySignature(
+            repository=root_commit(self.repo.repository, head),
+            key=self.alice.id,
+            issued=issued,
+            number=len(self.policies) + 1,
+            commit=head,
+            tree=tree_sha512(self.repo.repository.at(head), "endorsers"),
+            previous=self.policies[-1].content if self.policies else None,
+            principal="alice",
+            expires=issued + timedelta(days=300),
+        )
+        self.policies.append(said)
+        create_tag(self.repo.repository, said.ref, tag(said, self.alice))
+
     def site(self, **changes: object) -> None:
-        """Change the site's document."""
+        """Change the site's document, and have the site accept it if it is set up."""
         self.repo.commit({"sites/here.yaml": json.dumps({**SITE, **changes})}, "site")
+        self.accepted()
 
     def release(self, name: str, version: str, *, size: int = 4096, data: bytes = b"", form: str = "raw", virtual: int = 0) -> bytes:
         """Build a release: a raw image that says its name when booted, or `data`; returns its bytes."""
@@ -155,6 +183,9 @@ class Producer:
                 "recipe": made.recipe,
                 "files": signed_files(made),
                 "manifest": made.manifest.sha512,
+                "provenance": None,
+                "rebuilt": False,
+                "policy": len(self.policies),
                 "not_before": issued,
                 "expires": issued + timedelta(days=days),
             }
@@ -239,9 +270,8 @@ class Producer:
     def _tag(self, said: Endorsement | Withdrawal) -> str:
         raw = tag(said, self.alice)
         self.chain.append(raw)
-        name = str(statement.tag_name(said))
-        create_tag(self.repo.repository, name, raw)
-        return name
+        create_tag(self.repo.repository, said.ref, raw)
+        return said.ref
 
 
 def _made(folder: Path) -> Path:

@@ -8,15 +8,15 @@ from uuid import NAMESPACE_DNS, uuid5
 
 from vmkeeper.lists.hepix import HepixList, read
 from vmkeeper.model.appliance import Appliance, Format
-from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.plan.publication import Desired, ListSigner, Publication, Published, PublishImage, RemoveImage, SignList, WriteIndex, plan_publication
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.keys.interface import SignedBy
+from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.statement import Endorsement, SignedFile
+from vmkeeper.trust.said import Endorsement, SignedFile
 from vmkeeper.trust.verify import Accepted
-from vmkeeper.values import Version, sha512_hex
+from vmkeeper.values import Duration, Version, sha512_hex
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,6 +57,9 @@ def decision(
             version=version,
             commit="2" * 40,
             release="3" * 128,
+            provenance=None,
+            rebuilt=False,
+            policy=1,
             endorser=endorser,
             key=KEY,
             serial=1,
@@ -68,7 +71,7 @@ def decision(
             not_before=NOW - DAY,
             expires=expires[min(number, len(expires) - 1)],
         )
-        accepted.append(Accepted(f"endorse/{name}/{version}/{endorser}/1", "6" * 128, said, SignedBy(KEY)))
+        accepted.append(Accepted(f"endorse/{name}/{version}/{endorser}/1", "6" * 128, said, SignedBy(KEY, f"{endorser} key")))
     return Decision(name, Version(version), (Refusal("R20", refused),) if refused else (), tuple(accepted))
 
 
@@ -90,13 +93,9 @@ def desired(*decisions: Decision, name: str = "science", quorum: int = 1, applia
         "appliances": [{"appliance": one} for one in names],
         "endorsed_by": "team",
     }
-    people = [
-        {"name": one, "full_name": one, "email": f"{one}@example.org", "keys": [{"type": "ssh", "key": f"ssh-ed25519 AAAA{one}"}]}
-        for one in ("alice", "bob", "carol")
-    ]
-    team = {"title": "Team", "community": "example", "policy": "None.", "quorum": quorum, "endorsers": people}
+    team = TrustedEndorsers(name="team", community="example", quorum=quorum, maximum_lifetime=Duration.parse("180d"), endorsers=())
     made = {one: appliance(one) for one in names} if appliances is None else appliances
-    return Desired(name, ImageList.model_validate({**fields, **spec}), EndorserList.model_validate(team), made, decisions)
+    return Desired(name, ImageList.model_validate({**fields, **spec}), team, made, decisions)
 
 
 def plan(

@@ -73,9 +73,7 @@ def builder(name: str, *signers: Signer, **fields: Any) -> Builder:
 
 
 def endorser_list(*people: Endorser, lifetime: str = "90d", **fields: Any) -> EndorserList:
-    return EndorserList(
-        title="Examples", community=COMMUNITY, policy="words", maximum_lifetime=Duration.parse(lifetime), endorsers=people, **fields
-    )
+    return EndorserList(title="Examples", community=COMMUNITY, policy="words", maximum_lifetime=Duration.parse(lifetime), endorsers=people, **fields)
 
 
 def policy(*principals: Person, quorum: int = 1, **fields: Any) -> Policy:

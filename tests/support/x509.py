@@ -302,6 +302,17 @@ def detached(
     return signed_data([signer_info(identity, content, digest=digest, **how)], der_of(identity, *others), digest=digest, lists=lists)
 
 
+def raw_signed(tbs: bytes, issuer: Identity, digest: str = "sha256") -> bytes:
+    """A certificate or revocation list around its signed part, by an RSA key; with digests that the library refuses to sign with too."""
+    return der(0x30, tbs, der(0x30, oid(RSA_WITH[digest]), der(5)), der(3, b"\0" + value(issuer, tbs, digest)))
+
+
+def with_digest(identity: Identity, issuer: Identity, digest: str) -> Identity:
+    """The same certificate, signed by an RSA key with another digest than SHA-256."""
+    tbs = identity.certificate.tbs_certificate_bytes.replace(oid(RSA_WITH["sha256"]), oid(RSA_WITH[digest]))
+    return Identity(x509.load_der_x509_certificate(raw_signed(tbs, issuer, digest)), identity.key)
+
+
 # tools
 
 

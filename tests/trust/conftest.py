@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.trust import GpgHome, SecurityKey, Signer, World, ssh_key, ssh_signer
+from support.keys import GpgHome, SecurityKey, Signer, ssh_key, ssh_signer
+from support.trust import World
 from vmkeeper.trust.keys.openpgp import GpgVerifier
 
 

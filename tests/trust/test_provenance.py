@@ -275,8 +275,8 @@ def lying(change: Change) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", LIES)
-def test_another_statement_than_the_releases_is_refused(case: str, ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
-    error = refused(lambda: judge(sealed(ssh, lying(LIES[case])), builder(ssh), verifiers=verifiers))
+def test_another_statement_than_the_releases_is_refused(case: str, signer: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
+    error = refused(lambda: judge(sealed(signer, lying(LIES[case])), builder(signer), verifiers=verifiers))
     assert error.rule == "R31", error
 
 
@@ -561,20 +561,23 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 PLACES = [
-    path
-    for path in (
-        "subject",
-        "subject.0",
-        "subject.0.name",
-        "subject.0.digest",
-        "subject.0.digest.sha512",
-        "predicate",
-        DEFINITION,
-        ASKED,
-        NEEDS,
-        DETAILS,
-    )
-] + [f"{NEEDS}.0", f"{NEEDS}.1.digest", f"{DETAILS}.builder", f"{DETAILS}.builder.version", f"{DETAILS}.metadata.startedOn", "_type"]
+    "_type",
+    "subject",
+    "subject.0",
+    "subject.0.name",
+    "subject.0.digest",
+    "subject.0.digest.sha512",
+    "predicate",
+    DEFINITION,
+    ASKED,
+    NEEDS,
+    f"{NEEDS}.0",
+    f"{NEEDS}.1.digest",
+    DETAILS,
+    f"{DETAILS}.builder",
+    f"{DETAILS}.builder.version",
+    f"{DETAILS}.metadata.startedOn",
+]
 
 
 @settings(max_examples=300, deadline=None)

@@ -15,7 +15,7 @@ ALICE = Tagger("Alice Example", "alice@example.org", 1780000000)
 COMMIT = "0123456789" * 4
 
 
-@pytest.mark.parametrize("kind", ["PGP", "SSH"])
+@pytest.mark.parametrize("kind", ["PGP", "SSH", "CMS"])
 def test_what_is_built_is_read(kind: str) -> None:
     body, signature = unsigned(COMMIT, "endorse/a/1/alice/1", ALICE, b'{"a":1}'), armour(kind, b"signature" * 20)
     tag = parse(body + signature.encode())
@@ -68,3 +68,24 @@ def test_any_change_to_the_structure_is_refused_or_read_back(data: st.DataObject
         return
     assert tag.signed + tag.signature.encode() == changed
     assert unsigned(tag.commit, tag.name, tag.tagger, tag.payload) == tag.signed
+
+
+@pytest.mark.parametrize("kind", ["PGP", "SSH", "CMS"])
+def test_a_block_must_end_as_it_began(kind: str) -> None:
+    body, signature = unsigned(COMMIT, "a", ALICE, b"{}"), armour(kind, b"signature" * 20).encode()
+    end = signature.rindex(b"-----END ")
+    for other in ("PGP", "SSH", "CMS"):
+        mixed = signature[:end] + armour(other, b"x").encode().partition(b"-----END ")[2].join([b"-----END ", b""])
+        if other == kind:
+            assert parse(body + mixed).kind == kind
+        else:
+            with pytest.raises(Refused, match="does not end in one OpenPGP, SSH or CMS signature block") as caught:
+                parse(body + mixed)
+            assert caught.value.rule == "R10"
+
+
+def test_blocks_of_other_kinds_are_no_signatures() -> None:
+    body = unsigned(COMMIT, "a", ALICE, b"{}")
+    for label in ("PGP MESSAGE", "CMS", "CMS SIGNATURE", "PKCS7", "CERTIFICATE", "SIGNED MESSAGES"):
+        with pytest.raises(Refused, match="does not end in one OpenPGP, SSH or CMS signature block"):
+            parse(body + f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n".encode())

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, policy, publisher, site, verify
+from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, lineage, policy, publisher, site, verify
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
 
@@ -43,6 +43,7 @@ app.command("publish")(publisher.publish)
 app.command("bundle")(bundle.bundle)
 app.command("reconcile")(site.reconcile)
 app.command("status")(site.status)
+app.command("log")(lineage.log)
 app.command("demo")(demo.demo)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(policy.commands, name="policy")

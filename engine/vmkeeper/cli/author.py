@@ -83,10 +83,12 @@ def plan(
 ) -> int:
     """Show what a change would do, from rebuilds to the sites and clusters that follow. Changes nothing."""
     from vmkeeper.execute.planning import planned
+    from vmkeeper.execute.trustplan import with_trust
     from vmkeeper.plan.render import as_json, as_markdown, as_text
 
     session = Session(directory)
     made = planned(session.repository, base, None if worktree else head, session.progress())
+    made = with_trust(session.repository, made, session.authorities, session.now)
     if output is Output.json:
         session.json(as_json(made))
     elif output is Output.markdown:

@@ -88,7 +88,7 @@ def down(name: ClusterName, site: SiteOption, home: HomeOption = None, directory
     from vmkeeper.execute.home import SiteHome
 
     session = Session(directory)
-    outcomes = bring_down(session.repository, SiteHome.of(site, home), name, site, progress=session.progress())
+    outcomes = bring_down(SiteHome.of(site, home), name, site, progress=session.progress())
     if not outcomes:
         session.say(f"Nothing to do: no machine of {name} is at {site}.")
     return session.report(outcomes) or int(any(not isinstance(outcome, Done) for outcome in outcomes))
@@ -101,7 +101,7 @@ def status(name: ClusterName, site: SiteOption, home: HomeOption = None, directo
     from vmkeeper.execute.observe import site_cloud
 
     session = Session(directory)
-    cloud = site_cloud(session.repository, SiteHome.of(site, home), site)
+    cloud = site_cloud(SiteHome.of(site, home), site)
     names = {image.id: image.name for image in cloud.images()}
     machines = [machine for machine in cloud.machines() if machine.owner == cloud.owner and machine.cluster == name]
     if output is Output.json:

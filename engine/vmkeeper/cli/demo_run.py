@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from vmkeeper.cli.demo_setup import ENDORSER, LIST, SITE, list_signer, new_ssh_key, serve, tailor
+from vmkeeper.cli.demo_setup import BUILDER, ENDORSER, LIST, PRINCIPAL, SITE, list_signer, new_ssh_key, serve, tailor
 from vmkeeper.cli.session import Session
 from vmkeeper.errors import UserError
 from vmkeeper.model.cluster import Cluster
@@ -110,27 +110,31 @@ def run_demo(session: Session, folder: Path, *, keep: bool, everything: bool) ->
 
 
 def _loop(demo: Demo, session: Session, commit: str, *, everything: bool) -> None:
-    with demo.step("Clone the repository, so that yours stays as it is, and make keys for three people"):
+    with demo.step("Clone the repository, so that yours stays as it is, and make keys for everybody who takes part"):
         demo.folder.mkdir(parents=True)
         demo.public.mkdir()
         subprocess.run([program("git"), "clone", "--quiet", str(session.repository.folder), str(demo.repository)], check=True)
         demo.git("switch", "--quiet", "--force-create", "main", commit)
-        key = new_ssh_key(demo.keys / "endorser")
+        keys = {name: new_ssh_key(demo.keys / name) for name in (PRINCIPAL, BUILDER, ENDORSER)}
         new_ssh_key(demo.keys / "user")
         list_signer(demo.keys)
-        demo.say(f"{ENDORSER} endorses images with an SSH key, the publisher signs image lists with a certificate, you log in with a key.")
+        demo.say(f"{PRINCIPAL} says who may endorse, {BUILDER} builds, {ENDORSER} endorses images, all with SSH keys;")
+        demo.say("the publisher signs image lists with a certificate; you log in with a key.")
     with serve(demo.public) as url:
         with demo.step("Say in git who endorses and where images are published"):
             left_out = () if everything else _leave_out(demo)
-            documents = tailor(demo.repository, key, url, without=left_out)
+            documents = tailor(demo.repository, keys, url, without=left_out)
             demo.git("config", "user.name", "vmkeeper demo")
             demo.git("config", "user.email", "demo@localhost")
             demo.git("config", "gpg.format", "ssh")
-            demo.git("config", "user.signingKey", str(demo.keys / "endorser"))
+            demo.git("config", "user.signingKey", str(demo.keys / ENDORSER))
+            demo.git("config", "vmkeeper.builderKey", str(demo.keys / BUILDER))
             demo.git("commit", "--quiet", "--all", "--message", "demo: its own endorser and address")
             demo.say(f"Committed {', '.join(documents)}.")
             if left_out:
                 demo.say(f"Left out to keep it short: {', '.join(left_out)}. With everything: make demo ALL=1")
+        with demo.step("Put the policy in force: its principal signs who may endorse and who builds"):
+            demo.run("policy", "sign", "--key", str(demo.keys / PRINCIPAL), "--yes")
         _produce(demo)
         _run_at_site(demo)
 
@@ -163,6 +167,7 @@ def _produce(demo: Demo) -> None:
             demo.run("endorse", name, "--valid", "30d", "--yes")
     with demo.step("Publish the image list, signed as every HEPiX site expects"):
         demo.run("publish")
+        demo.run("freshness", "--public", str(demo.public))
 
 
 def _run_at_site(demo: Demo) -> None:
@@ -177,8 +182,11 @@ def _run_at_site(demo: Demo) -> None:
         demo.cluster = placed_cluster(demo)
         demo.run("cluster", "up", demo.cluster, "--site", SITE, "--ssh-key", str(demo.keys / "user.pub"))
         ask(demo)
-    with demo.step("Why may it run here?"):
+    with demo.step("Why may it run here, and who stands behind the machine that runs?"):
         demo.run("why", appliance_of(demo), "--site", SITE)
+        demo.run("log", appliance_of(demo), "--site", SITE)
+    with demo.step("Audit it as an outsider would, with nothing but the pins"):
+        demo.run("verify", "--pins", str(demo.site / "pins.yaml"))
 
 
 def _clean_up(demo: Demo, *, keep: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,12 +24,14 @@ from vmkeeper.images.files import write_file
 from vmkeeper.model.endorser import Endorser, EndorserList
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.keys import Person, SSHKey
-from vmkeeper.model.policy import Policy
+from vmkeeper.model.policy import Builder, Freshness, Policy
 from vmkeeper.run import program
 
 LIST = "science"
 SITE = "laptop"
 ENDORSER = "demo"
+PRINCIPAL = "maintainer"
+BUILDER = "ci"
 _DAYS = 30
 
 
@@ -83,19 +85,26 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **off)
 
 
-def tailor(repository: Path, key: str, url: str, *, without: Collection[str] = ()) -> tuple[str, ...]:
-    """Let the image list be endorsed by the demo's endorser and published at its address; returns the paths it wrote.
+def tailor(repository: Path, keys: Mapping[str, str], url: str, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Let the demo's people govern, build and endorse, and the list be published at its address; returns the paths it wrote.
 
-    without: appliances that the list shall not name.
+    keys: SSH public keys of `PRINCIPAL`, `BUILDER` and `ENDORSER`. without: appliances that the list shall not name.
     """
     listed = load(KINDS["imagelist"], (repository / f"imagelists/{LIST}.yaml").read_bytes(), f"imagelists/{LIST}.yaml")
     assert isinstance(listed, ImageList)
     path = f"endorsers/{listed.endorsed_by}.yaml"
     endorsers = load(KINDS["endorsers"], (repository / path).read_bytes(), path)
     assert isinstance(endorsers, EndorserList)
-    person = Endorser(name=ENDORSER, full_name="Demo Endorser", email="demo@example.org", keys=(SSHKey(type="ssh", key=key),))
+    held = {name: (SSHKey(type="ssh", key=key),) for name, key in keys.items()}
+    person = Endorser(name=ENDORSER, full_name="Demo Endorser", email="demo@example.org", keys=held[ENDORSER])
     write_file(repository / path, dump(endorsers.model_copy(update={"endorsers": (person,), "quorum": 1})))
-    policy = Policy(title="Policy of the demo", quorum=1, principals=(Person(**person.model_dump(include={"name", "full_name", "email", "keys"})),))
+    policy = Policy(
+        title="Policy of the demo",
+        quorum=1,
+        principals=(Person(name=PRINCIPAL, full_name="Demo Maintainer", email="maintainer@example.org", keys=held[PRINCIPAL]),),
+        builders=(Builder(name=BUILDER, id="https://ci.example.org/demo", keys=held[BUILDER]),),
+        freshness=Freshness(signers=(BUILDER,)),
+    )
     write_file(repository / "endorsers/policy.yaml", dump(policy))
     kept = tuple(entry for entry in listed.appliances if entry.appliance not in without)
     write_file(repository / f"imagelists/{LIST}.yaml", dump(listed.model_copy(update={"url": url, "appliances": kept})))

@@ -97,6 +97,7 @@ def apply(
     from vmkeeper.execute.factory import Factory
     from vmkeeper.execute.factory import apply as apply_plan
     from vmkeeper.execute.provenance import unattested
+    from vmkeeper.execute.walk import Done
     from vmkeeper.plan.factory import Record
     from vmkeeper.plan.render import as_json, as_text
 
@@ -104,15 +105,16 @@ def apply(
     attestor = _attestor(session, builder_key)
     factory = Factory(session.repository, session.store, cache_folder(), session.progress(), attestor)
     plan, outcomes = apply_plan(session.repository, factory, reviewed=reviewed, workers=workers or default_workers())
-    if any(isinstance(outcome.action, Record) for outcome in outcomes):
-        session.warn(unattested(session.repository.at(plan.head), attestor))
     if output is Output.json:
         session.json(
             {"plan": as_json(plan), "outcomes": [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in outcomes]}
         )
     elif not outcomes:
         session.say(as_text(plan))
-    return session.report(outcomes)
+    status = session.report(outcomes)
+    if any(isinstance(outcome, Done) and isinstance(outcome.action, Record) for outcome in outcomes):
+        session.warn(unattested(session.repository.at(plan.head), attestor))
+    return status
 
 
 def _attestor(session: Session, chosen: str | None) -> Attestor | None:

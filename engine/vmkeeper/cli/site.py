@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vmkeeper.cli.session import CHANGES, HERE, DetailedExitCode, Directory, Output, OutputOption, Session, show_error
+from vmkeeper.errors import Transient
 from vmkeeper.execute.walk import Done, Failed, Outcome
 from vmkeeper.values import Size, format_time
 
 if TYPE_CHECKING:
+    from vmkeeper.execute.home import SiteHome
     from vmkeeper.execute.site import Reconciled
     from vmkeeper.plan.site import SitePlan
+    from vmkeeper.repository.tree import Repository
 
 commands = typer.Typer(no_args_is_help=True, help="Set up a site and see what a run at it would do.")
 
@@ -21,6 +26,10 @@ SiteName = Annotated[str, typer.Argument(help="A site: sites/NAME.yaml.")]
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="The site's own folder. Default: VMKEEPER_SITE_HOME, or sites/NAME in your data folder.", show_default=False),
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Take the repository, lists and images from this bundle instead of the network.", show_default=False),
 ]
 ForceOption = Annotated[bool, typer.Option("--force-retire", help="Retire more images than the site's limit allows.")]
 
@@ -82,6 +91,7 @@ def plan(
     name: SiteName,
     home: HomeOption = None,
     force_retire: ForceOption = False,
+    bundle: BundleOption = None,
     directory: Directory = HERE,
     output: OutputOption = Output.text,
     detailed_exitcode: DetailedExitCode = False,
@@ -92,8 +102,9 @@ def plan(
     from vmkeeper.execute.site import plan_view
     from vmkeeper.plan.render import as_json, as_markdown, as_text
 
-    session = Session(directory)
-    view = look(session.repository, SiteHome.of(name, home), name, session.now, progress=session.progress())
+    session, place = Session(directory), SiteHome.of(name, home)
+    followed = follow(session, place, bundle)
+    view = look(followed.repository, place, name, session.now, fetch=followed.fetch, progress=session.progress())
     made = plan_view(view, session.now, force_retire=force_retire)
     if output is Output.json:
         session.json({**as_json(made.plan), "notes": _notes(made)})
@@ -109,6 +120,7 @@ def reconcile(
     name: SiteName,
     home: HomeOption = None,
     force_retire: ForceOption = False,
+    bundle: BundleOption = None,
     directory: Directory = HERE,
     output: OutputOption = Output.text,
 ) -> int:
@@ -116,8 +128,18 @@ def reconcile(
     from vmkeeper.execute.home import SiteHome
     from vmkeeper.execute.site import reconcile as run
 
-    session = Session(directory)
-    done = run(session.repository, SiteHome.of(name, home), name, lambda: session.now, force_retire=force_retire, progress=session.progress())
+    session, place = Session(directory), SiteHome.of(name, home)
+    followed = follow(session, place, bundle)
+    done = run(
+        followed.repository,
+        place,
+        name,
+        lambda: session.now,
+        force_retire=force_retire,
+        fetch=followed.fetch,
+        carried=followed.carried,
+        progress=session.progress(),
+    )
     if output is Output.json:
         session.json(_as_json(done))
         return _status(done)
@@ -138,7 +160,7 @@ def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE,
 
     session = Session(directory)
     place = SiteHome.of(name, home)
-    cloud, memory, pins = site_cloud(session.repository, place, name), place.memory(), place.pins()
+    cloud, memory, pins = site_cloud(place, name), place.memory(), place.pins()
     images = [image for image in cloud.images() if image.owner == cloud.owner and image.spec]
     machines = [machine for machine in cloud.machines() if machine.owner == cloud.owner]
     lists = [(pin.name, memory.lists.get(pin.uuid)) for pin in pins.image_lists]
@@ -176,7 +198,9 @@ def why_at_site(session: Session, appliance: str, site: str, home: Path | None) 
     from vmkeeper.execute.observe import look
     from vmkeeper.plan.wanted import Unusable
 
-    view = look(session.repository, SiteHome.of(site, home), site, session.now)
+    place = SiteHome.of(site, home)
+    followed = follow(session, place, None)
+    view = look(followed.repository, place, site, session.now, fetch=followed.fetch)
     decisions = [decision for decision in view.decisions if decision.appliance == appliance]
     here = {str(i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec and i.spec.appliance == appliance}
     for found in view.lists:
@@ -196,6 +220,39 @@ def why_at_site(session: Session, appliance: str, site: str, home: Path | None) 
     if not decisions:
         session.say(f"No list that {site} subscribes to offers {appliance}, and nobody endorsed it.")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The repository that a site follows, and what came with it."""
+
+    repository: Repository
+    fetch: Callable[[str], bytes] | None
+    carried: Callable[[str], Path | None]
+
+
+def follow(session: Session, place: SiteHome, bundle: Path | None) -> Followed:
+    """The followed repository: from its pinned source, from a bundle, or the clone that -C names.
+
+    A source that cannot be reached now leaves what was fetched last; how long that is good is the freshness statement's matter.
+    """
+    from vmkeeper.execute.bundle import read_bundle
+    from vmkeeper.execute.following import follow, mirrored
+
+    pins = place.pins()
+    hosts = pins.fetch.allowed_hosts
+    if bundle is not None:
+        carried = read_bundle(bundle)
+        repository = follow(place.folder, session.directory, bundle=bundle, progress=session.progress())
+        return Followed(repository, lambda url: carried.list_bytes(url.split("/")[-2]), carried.image_path)
+    try:
+        repository = follow(place.folder, session.directory, source=pins.source, allowed_hosts=hosts, progress=session.progress())
+    except Transient as error:
+        if pins.source is None:
+            raise
+        session.warn(f"{error}; going on with what was fetched last")
+        repository = mirrored(place.folder)
+    return Followed(repository, None, lambda _sha512: None)
 
 
 def _status(done: Reconciled) -> int:

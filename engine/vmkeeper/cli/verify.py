@@ -51,12 +51,16 @@ def verify(
     if context.invoked_subcommand is not None:
         return 0
     from vmkeeper.execute.audit import audit
+    from vmkeeper.execute.single import refusals_of
 
     session = Session(directory)
     if pins is None:
         raise UserError("whose pins count is not said", hint="give a site's pins file: vmkeeper verify --pins FILE, or see vmkeeper verify --help")
-    verdicts = audit(directory, pins, memory, _moment(at, session), session.progress())
-    shown: list[dict[str, Any]] = [verdict.as_json() for verdict in verdicts]
+    shown: list[dict[str, Any]] = []
+    try:
+        shown += [verdict.as_json() for verdict in audit(directory, pins, memory, _moment(at, session), session.progress())]
+    except VmkeeperError as error:
+        shown.append({"appliance": "*", "version": "*", "accepted": False, "refusals": [one.as_json() for one in refusals_of(error)]})
     if output is Output.json:
         sys.stdout.write("[" + ",".join(f"\n{json.dumps(one, ensure_ascii=True)}" for one in shown) + "\n]\n")
     else:
@@ -64,7 +68,7 @@ def verify(
             _say(session, f"{one['appliance']} {one['version']}", one["refusals"])
         if not shown:
             session.say("there is no release here")
-    return 0 if verdicts and all(verdict.accepted for verdict in verdicts) else 1
+    return 0 if shown and all(one["accepted"] for one in shown) else 1
 
 
 @commands.command("list")
@@ -81,7 +85,7 @@ def verify_list(
     output: OutputOption = Output.text,
 ) -> int:
     """Judge a signed image list."""
-    from vmkeeper.execute.single import ListTerms, list_report, single_list
+    from vmkeeper.execute.single_list import ListTerms, list_report, single_list
 
     def judged(session: Session) -> dict[str, Any]:
         now = _moment(at, session)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.home import read_ca_folder
-from vmkeeper.execute.observe import mainline_head
-from vmkeeper.execute.verification import RepositoryHistory, judge, read_pins, sight
+from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_head, read_pins, sight
 from vmkeeper.images.files import write_file
 from vmkeeper.model.site import Approval
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import decide
 from vmkeeper.trust.judge import Judgement, Sight
 from vmkeeper.trust.memory import Memory, read_memory, write_memory
 from vmkeeper.trust.refusal import Refusal, Untrusted
@@ -95,6 +94,8 @@ def _judged(history: RepositoryHistory, made: Judgement) -> Iterator[Judged]:
         by_release = {release: [(none,)] for release in releases}
     for (appliance, version), found in sorted(by_release.items()):
         refusals = () if any(not one for one in found) else tuple(dict.fromkeys(refusal for one in found for refusal in one))
+        if any(one.rule == "R3" for one in refusals):  # then it matters why the policy that would let it pass is not in force
+            refusals = (*refusals, *made.enactments.refusals)
         yield Judged(appliance, str(version), refusals)
     yield from broken
 
@@ -126,9 +127,3 @@ def _releases(history: RepositoryHistory) -> tuple[list[tuple[str, Version]], li
             if record is not None and record.release.files:
                 found.append((name, record.release.version))
     return found, broken
-
-
-def decided(made: Judgement) -> dict[str, tuple[Decision, ...]]:
-    """What each endorser list decides about every release that the tags name."""
-    lists = made.enactments.current.policy.lists
-    return {name: decide(verdicts, endorsers=lists[name], approve=_ANY, block=()) for name, verdicts in made.verdicts.items()}

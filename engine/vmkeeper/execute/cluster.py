@@ -14,7 +14,7 @@ from vmkeeper.contexts import sandbox
 from vmkeeper.contexts.inherit import resolve
 from vmkeeper.errors import Problems, Transient, UserError
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.observe import look, mainline_head, site_cloud
+from vmkeeper.execute.observe import look, site_cloud
 from vmkeeper.execute.ready import wait_ready
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.model.cluster import Cluster
@@ -107,12 +107,10 @@ def up(made: ClusterPlan, cloud: Cloud, catalogue: Catalogue, *, progress: Progr
     return Up(made, outcomes, tuple(running))
 
 
-def down(
-    repository: Repository, home: SiteHome, name: str, site: str, *, cloud: Cloud | None = None, progress: Progress | None = None
-) -> tuple[Outcome, ...]:
+def down(home: SiteHome, name: str, site: str, *, cloud: Cloud | None = None, progress: Progress | None = None) -> tuple[Outcome, ...]:
     """Stop and remove all machines of a cluster; it works without the cluster's document."""
-    cloud = cloud or site_cloud(repository, home, site)
-    plan = plan_down(name, cloud.machines(), owner=cloud.owner, head=mainline_head(repository))
+    cloud = cloud or site_cloud(home, site)
+    plan = plan_down(name, cloud.machines(), owner=cloud.owner)
     return walk(plan, performer(cloud, progress or Silent()), progress=progress)
 
 

@@ -1,4 +1,4 @@
-"""What an endorser should see before they sign: what changed since the last endorsed release, what was tested and found."""
+"""What an endorser should see before they sign: who built it, what changed since the last endorsed release, what tests found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from vmkeeper.errors import VmkeeperError
 from vmkeeper.execute.endorsement import Candidate
 from vmkeeper.images.store import Store
+from vmkeeper.trust.provenance import Attested
 from vmkeeper.trust.said import Endorsement
 from vmkeeper.trust.verify import Verdict
-from vmkeeper.values import Sha512, Version
+from vmkeeper.values import Sha512, Version, format_time
 
 _LARGEST_MANIFEST = 16 * 2**20
 _SHOWN = 40
@@ -28,27 +29,29 @@ class PackageChanges:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """About one release. `last` is the newest other version that somebody on the list endorsed; `packages` is None
-    where there is none or the store lacks a list of packages (`missing` says which)."""
+    where there is none or the store lacks a list of packages (`missing` says which). `attested` is its provenance,
+    verified; None where no builder of the policy signed for it."""
 
     candidate: Candidate
     last: Endorsement | None
     packages: PackageChanges | None
     missing: str = ""
+    attested: Attested | None = None
 
 
-def evidence(candidate: Candidate, verdicts: tuple[Verdict, ...], store: Store) -> Evidence:
+def evidence(candidate: Candidate, verdicts: tuple[Verdict, ...], store: Store, attested: Attested | None = None) -> Evidence:
     """Collect the evidence. verdicts: of all tags under the endorser's list; ill signed ones are not looked at."""
     release = candidate.release
     said = [verdict.statement for verdict in verdicts if isinstance(verdict.statement, Endorsement)]
     others = [one for one in said if one.appliance == release.appliance and Version(one.version) != release.version]
     last = max(others, key=lambda one: (Version(one.version), one.serial), default=None)
     if last is None:
-        return Evidence(candidate, None, None)
+        return Evidence(candidate, None, None, attested=attested)
     try:
         changes = package_changes(_manifest(store, last.manifest), _manifest(store, release.manifest.sha512))
     except VmkeeperError as error:
-        return Evidence(candidate, last, None, str(error))
-    return Evidence(candidate, last, changes)
+        return Evidence(candidate, last, None, str(error), attested)
+    return Evidence(candidate, last, changes, attested=attested)
 
 
 def package_changes(before: str, after: str) -> PackageChanges:
@@ -69,6 +72,7 @@ def describe(found: Evidence) -> Iterator[str]:
     yield from (
         f"image    {file.format}, {file.size.human} ({file.virtual_size.human} for the guest), sha512 {file.sha512}" for file in release.files
     )
+    yield from _describe_builder(found.attested)
     yield ""
     yield from _describe_packages(found)
     yield ""
@@ -77,6 +81,15 @@ def describe(found: Evidence) -> Iterator[str]:
     yield from (f"  {test.outcome:7} {test.name}" for test in tests)
     yield f"lint     {len(release.lint)} findings" if release.lint else "lint     nothing found"
     yield from (f"  {finding.rule}: {finding.path}: {finding.what}" for finding in release.lint)
+
+
+def _describe_builder(attested: Attested | None) -> Iterator[str]:
+    if attested is None:
+        yield "builder  not known: no builder of the policy signed for it"
+        return
+    run = attested.provenance.invocation
+    yield f"builder  {attested.builder.name}, {attested.builder.id}, signed with {attested.signed_by.key}"
+    yield f"  built from {format_time(run.started_on)} to {format_time(run.finished_on)}, run {run.invocation_id}"
 
 
 def _describe_packages(found: Evidence) -> Iterator[str]:

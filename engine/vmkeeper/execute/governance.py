@@ -24,7 +24,7 @@ from vmkeeper.trust.people import Holder, key_id
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.said import Chain, Freshness, ListMark, OfEndorser, PolicySignature, Revocation, SiteApproval, Statement
+from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, SiteApproval, Statement
 from vmkeeper.trust.signature import Authenticator
 from vmkeeper.values import CommitId, Duration, Sha512, canonical_json, sha512_hex
 
@@ -151,7 +151,9 @@ def revoke(chamber: Chamber, key: SigningKey, holder: str, revoked: str, since: 
     if person is None:
         hint = "a principal revokes any key, its owner the one that signs; others ask one of them"
         raise UserError(f"your key {key.id} may not revoke a key of {holder}", hint=hint)
-    chain = {one.said.serial: one.sha512 for one in judgement.reads if isinstance(one.said, OfEndorser) and one.said.endorser == holder and one.said.key}
+    chain = {
+        one.said.serial: one.sha512 for one in judgement.reads if isinstance(one.said, OfEndorser) and one.said.endorser == holder and one.said.key
+    }
     if since and since not in chain and holder not in {one.name for one in current.principals}:
         raise UserError(f"{holder} has signed no tag with serial {since}", hint=f"the highest is {max(chain, default=0)}; 0 leaves nothing")
     taken = chamber.sight().tags
@@ -219,10 +221,6 @@ def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifeti
     seconds = lifetime if lifetime is not None else asked.maximum_validity
     if not 0 < seconds <= asked.maximum_validity:
         raise UserError(f"{seconds} is not a validity that the policy allows", hint=f"give at most {asked.maximum_validity}")
-    tips: dict[str, Chain] = {}
-    for read in judgement.reads:
-        if isinstance(read.said, OfEndorser) and (read.said.endorser not in tips or read.said.serial > tips[read.said.endorser].serial):
-            tips[read.said.endorser] = Chain(endorser=read.said.endorser, serial=read.said.serial, sha512=read.sha512)
     now = chamber.now()
     said = Freshness(
         repository=judgement.reader.repository,
@@ -230,7 +228,7 @@ def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifeti
         issued=now,
         commit=chamber.head,
         policy=judgement.enactments.current.mark,
-        chains=tuple(tips[name] for name in sorted(tips)),
+        chains=judgement.tips,
         revocations=tuple(sorted(one.sha512 for one in judgement.revoked if one.good)),
         lists=tuple(sorted(lists, key=lambda one: one.uuid)),
         builder=builder.name,

@@ -80,9 +80,14 @@ class SiteHome:
         if memory != self.memory():
             write_file(self._memory, write_memory(memory), mode=0o600)
 
-    def accepted_site(self) -> bytes | None:
-        """The site's file as it was accepted here; None where administrators sign it."""
+    def site_file(self) -> bytes | None:
+        """The site's file as it was accepted here or was in force at the last run; None before both."""
         return self._site.read_bytes() if self._site.exists() else None
+
+    def keep_site(self, data: bytes) -> None:
+        """Keep the site's file that is in force, so that the cloud is known without judging the repository again."""
+        if data != self.site_file():
+            write_file(self._site, data)
 
     def pin(self, pins_text: str, certificates: dict[str, bytes], site: bytes | None) -> None:
         """Write CA certificates, the accepted site's file and pins; the pins come last, so that a site is pinned in full or not at all."""

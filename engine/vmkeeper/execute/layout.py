@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pygit2
 
-from vmkeeper.errors import UserError
+from vmkeeper.errors import UserError, VmkeeperError
+from vmkeeper.execute.firstpolicy import first_policy
 from vmkeeper.images.files import write_file
+from vmkeeper.repository.tree import Repository
 
 _README = """# Virtual appliances
 
@@ -19,9 +21,9 @@ Every image, image list, endorser, site and cluster here is a file, and vmkeeper
     vmkeeper apply        build, test and record what changed
 """
 _FOLDERS = {
-    "appliances": "One folder an appliance: appliance.yaml, packages.lock, release.yaml, files/, provision/, tests/.",
+    "appliances": "One folder an appliance: appliance.yaml, packages.lock, release.yaml, provenance.json, files/, provision/, tests/.",
     "imagelists": "One file an image list: what is published, to whom, signed by whom.",
-    "endorsers": "One file an endorser list: who may endorse what. Public keys in keys/.",
+    "endorsers": "policy.yaml says who decides; one file an endorser list: who may endorse what. Public keys in keys/.",
     "sites": "One file a cloud: what it subscribes to and approves.",
     "clusters": "One file a cluster; contexts/ beside them.",
 }
@@ -36,12 +38,27 @@ def lay_out(directory: Path) -> Iterator[str]:
     write_file(directory / "README.md", _README.encode())
     for folder, text in _FOLDERS.items():
         write_file(directory / folder / "README.md", f"{text}\n".encode())
+    policy, said = _policy(Repository(git))
+    for path, data in policy.items():
+        write_file(directory / path, data)
     git.index.add_all()
     git.index.write()
     who = git.default_signature if "user.name" in git.config and "user.email" in git.config else pygit2.Signature("vmkeeper", "vmkeeper@localhost")
     git.create_commit("refs/heads/main", who, who, "layout: an empty catalogue\n", git.index.write_tree(), [])
     yield f"Made {directory} with {', '.join(f'{folder}/' for folder in _FOLDERS)}."
+    yield said
     yield "Next: write appliances/NAME/appliance.yaml, then: vmkeeper refresh; git add . ; git commit; vmkeeper apply"
+
+
+def _policy(repository: Repository) -> tuple[dict[str, bytes], str]:
+    """The files of the first policy, and a sentence about them."""
+    try:
+        files = first_policy(repository)
+    except VmkeeperError as error:
+        return {}, f"Wrote no endorsers/policy.yaml: {error}. {error.hint}"
+    if not files:
+        return {}, "Wrote no endorsers/policy.yaml: git's user.signingKey names no key of yours."
+    return files, "endorsers/policy.yaml names your own key; sign it with: vmkeeper policy sign"
 
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> Iterator[str]:

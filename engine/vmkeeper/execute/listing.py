@@ -29,7 +29,8 @@ def list_url(base: str, name: str) -> str:
 class Expected:
     """Which list is meant and who may sign it. A name may be written in a way that has two readings; one must fit.
 
-    uuid: None where any list of this signer is meant. purpose: what the signer's certificate must be for.
+    uuid: None where any list of this signer is meant. purpose: what the signer's certificate must be for. sha1: whether a
+    signature made with SHA-1 is taken.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Expected:
     ca: tuple[DistinguishedName, ...]
     uuid: str | None = None
     purpose: Purpose = "smimesign"
+    sha1: bool = False
 
     @classmethod
     def pinned(cls, pin: PinnedImageList) -> Expected:
@@ -58,7 +60,7 @@ def judge_list(
 
     An expired list is still a verified one; what follows from its expiry is the plan's matter. Raises Refused, Problems.
     """
-    signed = smime.verify(message, authorities, now, purpose=expected.purpose)
+    signed = smime.verify(message, authorities, now, purpose=expected.purpose, sha1=expected.sha1)
     for what, found, wanted in (("signer", signed.subject, expected.signer), ("signer's issuer", signed.issuer, expected.ca)):
         if found not in wanted:
             hint = "if the publisher has another certificate now, pin the site again: vmkeeper site init"

@@ -20,7 +20,7 @@ from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url, verified_list
-from vmkeeper.execute.verification import judge, sight
+from vmkeeper.execute.verification import judge, mainline_head, sight
 from vmkeeper.images.web import read_url
 from vmkeeper.lists.hepix import HepixList, version_key
 from vmkeeper.model.site import Site, Subscription
@@ -48,6 +48,7 @@ class View:
     head: str
     pins: Pins
     site: Site
+    site_file: bytes
     lists: tuple[Subscribed, ...]
     standings: Mapping[tuple[str, str, Version], Standing]
     decisions: tuple[Decision, ...]
@@ -78,30 +79,21 @@ class _Looking:
     notes: list[Note] = field(default_factory=list)
 
 
-def mainline_head(repository: Repository) -> str:
-    """The head of the followed branch: `main`, unless git's configuration vmkeeper.mainline names another."""
-    branch = repository.config("vmkeeper.mainline") or "main"
-    try:
-        return repository.resolve(f"refs/heads/{branch}")
-    except UserError as error:
-        raise UserError(f"there is no branch {branch} to follow", where=error.where, hint="name it: git config vmkeeper.mainline BRANCH") from None
+def site_cloud(home: SiteHome, name: str) -> Cloud:
+    """The cloud of a site, as the site's file said that was last in force here."""
+    pins, data = home.pins(), home.site_file()
+    if pins.site is None or pins.site.name != name or data is None:
+        raise UserError(f"nothing was reconciled at {name} yet", where=str(home.folder), hint=f"vmkeeper reconcile {name}")
+    return connect_cloud(read_site(data, name).platform, site=name, folder=home.cloud)
 
 
-def site_cloud(repository: Repository, home: SiteHome, name: str) -> Cloud:
-    """The cloud of a site as its document at the followed branch describes it."""
-    return connect_cloud(site_document(Catalogue.at(repository, mainline_head(repository)), name).platform, site=name, folder=home.cloud)
+def read_site(data: bytes, name: str) -> Site:
+    """A site's file; raises Problems where it is wrong."""
+    return cast("Site", load(KINDS["site"], data, f"sites/{name}.yaml"))
 
 
-def site_document(catalogue: Catalogue, name: str) -> Site:
-    """sites/NAME.yaml; raises UserError where there is none, Problems where it is wrong."""
-    site = catalogue.site(name)
-    if site is None:
-        raise UserError(f"there is no site {name} in this repository", hint=f"sites are {', '.join(catalogue.names('sites')) or 'not there yet'}")
-    return site
-
-
-def site_in_force(home: SiteHome, pins: Pins, judgement: Judgement, name: str) -> Site:
-    """What the site decided: its file as its administrators signed it, or as it was accepted here; never what a maintainer merged.
+def site_in_force(home: SiteHome, pins: Pins, judgement: Judgement, name: str) -> bytes:
+    """The site's file as its administrators signed it, or as it was accepted here; never what a maintainer merged.
 
     Raises Refused (R20) where there is none.
     """
@@ -117,14 +109,12 @@ def site_in_force(home: SiteHome, pins: Pins, judgement: Judgement, name: str) -
             raise Refused(
                 "R20", "no approval of the site's file is in force", where=path, why=why, hint=f"administrators sign: vmkeeper approve {name}"
             )
-        data = judgement.consents[-1].data
-    else:
-        accepted = home.accepted_site()
-        if accepted is None or sha512_hex(accepted) != pins.site.file:
-            hint = f"accept it again: vmkeeper site init {name}"
-            raise Refused("R20", "the site's file is not the one that was accepted here", where=str(home.folder / "site.yaml"), hint=hint)
-        data = accepted
-    return cast("Site", load(KINDS["site"], data, path))
+        return judgement.consents[-1].data
+    accepted = home.site_file()
+    if accepted is None or sha512_hex(accepted) != pins.site.file:
+        hint = f"accept it again: vmkeeper site init {name}"
+        raise Refused("R20", "the site's file is not the one that was accepted here", where=str(home.folder / "site.yaml"), hint=hint)
+    return accepted
 
 
 def look(
@@ -147,7 +137,8 @@ def look(
     progress.step("trust", f"judging {len(seen.tags)} signed tags")
     judgement = judge(seen, pins, home.memory(), home.authorities(pins), now)
     catalogue = Catalogue.at(repository, head)
-    site = site_in_force(home, pins, judgement, name)
+    site_file = site_in_force(home, pins, judgement, name)
+    site = read_site(site_file, name)
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
     looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress, head, site, judgement, judgement.memory)
@@ -163,6 +154,7 @@ def look(
         head=head,
         pins=pins,
         site=site,
+        site_file=site_file,
         lists=tuple(looking.lists),
         standings=looking.standings,
         decisions=tuple(looking.decisions),

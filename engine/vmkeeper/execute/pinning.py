@@ -15,8 +15,7 @@ from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url
-from vmkeeper.execute.observe import mainline_head
-from vmkeeper.execute.verification import judge, own_pins, sight
+from vmkeeper.execute.verification import judge, mainline_head, own_pins, sight
 from vmkeeper.images.web import read_url
 from vmkeeper.lists import smime
 from vmkeeper.model.imagelist import ImageList
@@ -140,7 +139,7 @@ def pin(home: SiteHome, proposed: Proposal, certificates: tuple[Path, ...]) -> N
 
 def is_pinned(home: SiteHome, proposed: Proposal, certificates: tuple[Path, ...]) -> bool:
     """Whether the site has these very pins and certificates already."""
-    if not home.pinned() or home.pins() != proposed.pins or home.accepted_site() != proposed.site:
+    if not home.pinned() or home.pins() != proposed.pins or (proposed.site is not None and home.site_file() != proposed.site):
         return False
     there = {path.read_bytes() for path in home.certificates()}
     return all(path.read_bytes() in there for path in certificates)

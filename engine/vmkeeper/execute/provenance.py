@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from vmkeeper.catalogue.catalogue import Catalogue
+from vmkeeper.errors import VmkeeperError
 from vmkeeper.execute.signing import SigningKey, owner
 from vmkeeper.execute.verification import verifiers
 from vmkeeper.repository.digest import files
@@ -61,7 +62,10 @@ def builders(snapshot: Snapshot) -> tuple[TrustedBuilder, ...]:
 
 def unattested(snapshot: Snapshot, attestor: Attestor | None) -> str:
     """Why releases of a commit get no provenance though its policy names builders, with the way out; "" where nothing is amiss."""
-    named = ", ".join(builder.name for builder in builders(snapshot))
+    try:
+        named = ", ".join(builder.name for builder in builders(snapshot))
+    except VmkeeperError as error:
+        return f"these releases have no provenance: the policy in {FOLDER}/ cannot be read: {error}. See vmkeeper check."
     if not named or (attestor is not None and attestor.builder(snapshot) is not None):
         return ""
     why = f"the key {attestor.key.id} is none of theirs" if attestor is not None else "no builder key is set"

@@ -1,4 +1,4 @@
-"""Judge one thing by itself, offline: a list, an image file, a document, a URL, a context, a template.
+"""Judge one thing by itself, offline: a document, a URL, a context, a template.
 
 Each goes through the functions that a site uses and nothing else, so what is refused here is refused there. What comes back
 is a report or an error of ours; `refusals_of` makes refusals of every error.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,21 +22,12 @@ from vmkeeper.documents.json_guard import read_json
 from vmkeeper.documents.kinds import KINDS, Kind, kind_of
 from vmkeeper.documents.load import load, read
 from vmkeeper.errors import EnvironmentLacks, Place, Problem, Problems, Refused, Transient, UserError, VmkeeperError
-from vmkeeper.execute.home import read_ca_folder
-from vmkeeper.execute.listing import LIMIT, Expected, judge_list
 from vmkeeper.images.addresses import Resolver, UrlPolicy, public, resolved
-from vmkeeper.images.files import write_file
-from vmkeeper.lists.dn import readings
-from vmkeeper.lists.hepix import HepixList
 from vmkeeper.model.base import Document
 from vmkeeper.model.context import Context
-from vmkeeper.trust.keys.certificates import Crls
-from vmkeeper.trust.keys.names import DistinguishedName
-from vmkeeper.trust.memory import Memory, at, read_memory, write_memory
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.values import NAME_PATTERN, Duration, format_time
+from vmkeeper.values import NAME_PATTERN
 
-SKEW = Duration.parse("5m")
 FORM = "form"
 """The rule of what has not the form that its readers need, which is no matter of trust."""
 
@@ -72,84 +61,6 @@ def read_file(path: Path, limit: int, *, links: bool = False) -> bytes:
     if len(data) > limit:
         raise Refused("R25", f"the file has more than {limit} bytes", where=str(path))
     return data
-
-
-# -- lists
-
-
-@dataclass(frozen=True, slots=True)
-class ListTerms:
-    """On whose word a list counts. Names in any form that `lists.dn` reads."""
-
-    ca_dir: Path
-    endorser_dn: str
-    endorser_ca: str
-    uuid: str | None = None
-    crls: Crls = "when-there"
-    allow_sha1: bool = False
-
-
-def single_list(file: Path, terms: ListTerms, now: datetime, memory: Path | None = None) -> HepixList:
-    """Judge a signed list of anybody's, as a site does that pinned its signer; what is accepted goes into the memory.
-
-    memory: a file that keeps what was seen between calls; one that is not there is begun. Raises Refused, Problems, UserError.
-    """
-    if not terms.ca_dir.is_dir():
-        raise UserError("the folder of authorities is not there", where=str(terms.ca_dir), hint="give a folder in IGTF layout: HASH.0, HASH.r0")
-    expected = Expected(
-        file.name, _names(terms.endorser_dn, "--endorser-dn"), _names(terms.endorser_ca, "--endorser-ca"), _uuid(terms.uuid), purpose="any"
-    )
-    before = at(_remembered(memory), now, SKEW)
-    found, after = judge_list(read_file(file, LIMIT, links=True), expected, read_ca_folder(terms.ca_dir, terms.crls), before, now, SKEW)
-    if found.expires <= now:
-        raise Refused("R13", "the list has expired", why=f"on {format_time(found.expires)}", hint="its publisher must issue it anew")
-    if memory is not None and after != before:
-        write_file(memory, write_memory(after), mode=0o600)
-    return found
-
-
-def list_report(found: HepixList, now: datetime) -> dict[str, Any]:
-    """What a list holds, as JSON."""
-    images = [
-        {
-            "uuid": image.uuid,
-            "version": image.version,
-            "format": image.format,
-            "size": int(image.size),
-            "sha512": image.sha512,
-            "uri": image.uri,
-            "expires": format_time(image.expires) if image.expires else None,
-            "expired": image.expires is not None and image.expires <= now,
-            "title": image.title,
-            "mpuri": image.mpuri,
-        }
-        for image in found.images
-    ]
-    names = {"endorser": {"dn": found.endorser.dn, "ca": found.endorser.ca}, "vo": found.vo}
-    return {"uuid": found.uuid, "version": found.version, "expires": format_time(found.expires), "title": found.title, **names, "images": images}
-
-
-def _names(text: str, option: str) -> tuple[DistinguishedName, ...]:
-    try:
-        return readings(text)
-    except ValueError as error:
-        raise UserError(str(error), where=option) from None
-
-
-def _uuid(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
-        raise UserError(f"{text[:80]!r} is not a UUID", where="--uuid")
-    return text.lower() if text else None
-
-
-def _remembered(file: Path | None) -> Memory:
-    """The memory in a file. Raises Refused R30 where it is damaged: a lost memory is never taken for an empty one."""
-    if file is None or not (file.exists() or file.is_symlink()):
-        return Memory()
-    try:
-        return read_memory(read_file(file, LIMIT, links=True), str(file))
-    except UserError as error:
-        raise Refused("R30", error.what, where=str(file), why=error.why, hint="restore it from a backup") from None
 
 
 # -- documents
@@ -225,7 +136,7 @@ def single_context(file: Path, given: Mapping[str, str]) -> str:
     given: parameters by name, and facts by names with a dot (`self.address`). Raises Refused R28, Problems, UserError.
     """
     name = file.name.removesuffix(".yaml")
-    single_document(file, "context")
+    _named(file, KINDS["context"])
 
     def loaded(wanted: str) -> Context | None:
         path = file if wanted == name else file.with_name(f"{wanted}.yaml")

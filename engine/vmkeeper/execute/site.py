@@ -26,6 +26,13 @@ from vmkeeper.values import Size
 Download = Callable[[RegisterImage], AbstractContextManager[Path]]
 """Brings an image's file, verified (R14, R25, R26), for as long as the context lasts."""
 
+Carried = Callable[[str], Path | None]
+"""A file that was brought here on a disk, by the SHA-512 that it should have."""
+
+
+def _nothing(_sha512: str) -> Path | None:
+    return None
+
 
 _WORKERS = 2
 """Actions at once: one downloads while another hashes."""
@@ -49,19 +56,21 @@ def reconcile(
     force_retire: bool = False,
     connect: Callable[[Site], Cloud] | None = None,
     fetch: Fetch | None = None,
+    carried: Carried = _nothing,
     progress: Progress | None = None,
 ) -> Reconciled:
     """One run at a site. Raises what `look` raises, before anything was done; failures of actions are outcomes.
 
-    Killed at any point, the next run ends in the same state: what was verified is remembered before it is acted on,
+    carried: images that were brought here on a disk. Killed at any point, the next run ends in the same state: what was verified is remembered before it is acted on,
     and every action is safe to repeat.
     """
     progress = progress or Silent()
     with home.locked():
         view = look(repository, home, name, clock(), connect=connect, fetch=fetch, progress=progress)
         home.remember(view.memory)
+        home.keep_site(view.site_file)
         made = plan_view(view, clock(), force_retire=force_retire)
-        perform = performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress), clock)
+        perform = performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress, carried), clock)
         outcomes = walk(made.plan, perform, workers=_WORKERS, progress=progress)
         _tidy(home.cache, made)
     return Reconciled(view, made, outcomes)
@@ -73,14 +82,16 @@ def plan_view(view: View, now: datetime, *, force_retire: bool = False) -> SiteP
     return SitePlan(made.plan, (*view.notes, *made.notes), made.refusal)
 
 
-def downloads(cache: Path, allowed: Collection[str], progress: Progress) -> Download:
-    """Downloads into a folder; a file goes when its context ends well and stays for the next run when it does not."""
+def downloads(cache: Path, allowed: Collection[str], progress: Progress, carried: Carried = _nothing) -> Download:
+    """Downloads into a folder, from what was carried here first; a file goes when its context ends well and stays for the next run when it does not."""
 
     @contextmanager
     def download(action: RegisterImage) -> Iterator[Path]:
         spec = action.spec
         target = cache / _cached(spec.sha512)
-        fetch_file([action.uri], Blob(size=spec.size, sha512=spec.sha512), target, allow=allowed, progress=_Named(progress, action.subject))
+        here = carried(spec.sha512)
+        sources, allow = ([here.as_uri(), action.uri], (*allowed, str(here.parent))) if here else ([action.uri], tuple(allowed))
+        fetch_file(sources, Blob(size=spec.size, sha512=spec.sha512), target, allow=allow, progress=_Named(progress, action.subject))
         found = sniff(target, spec.format)
         if found.virtual_size != spec.virtual_size:
             why = f"a guest would see {found.virtual_size}, and {spec.virtual_size} were signed for"

@@ -20,6 +20,7 @@ from vmkeeper.repository.oddities import oddities
 from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, root_commit
 from vmkeeper.repository.tree import Repository, Snapshot
 from vmkeeper.trust import statement, tagobject
+from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.history import Record
 from vmkeeper.trust.judge import PREFIXES, Judgement, Sight
 from vmkeeper.trust.judge import judge as judge_sight
@@ -33,6 +34,7 @@ from vmkeeper.trust.policy import FOLDER, Policy, read_policy
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import PolicySignature
 from vmkeeper.trust.signature import Verifiers
+from vmkeeper.trust.supposition import suppose
 from vmkeeper.values import CommitId, Sha512, sha512_hex
 
 FRESHNESS_REF = "refs/vmkeeper/freshness"
@@ -106,6 +108,15 @@ class RepositoryHistory:
         return self._repository.at(commit)
 
 
+def mainline_head(repository: Repository) -> str:
+    """The head of the followed branch: `main`, unless git's configuration vmkeeper.mainline names another."""
+    branch = repository.config("vmkeeper.mainline") or "main"
+    try:
+        return repository.resolve(f"refs/heads/{branch}")
+    except UserError as error:
+        raise UserError(f"there is no branch {branch} to follow", where=error.where, hint="name it: git config vmkeeper.mainline BRANCH") from None
+
+
 @contextmanager
 def verifiers(authorities: Authorities) -> Iterator[Verifiers]:
     """A verifier for each type of key, for as long as the context lasts."""
@@ -172,6 +183,22 @@ def own_pins(repository: Repository, seen: Sight) -> Pins:
 def policy_at(seen: Sight, commit: CommitId) -> Policy:
     """What endorsers/ says at a commit of the mainline, signed or not; raises Refused where it cannot be a policy."""
     return read_policy(seen.history.files(commit, FOLDER))
+
+
+def decisions_under(
+    repository: Repository, head: CommitId, commit: CommitId, authorities: Authorities, now: datetime
+) -> Mapping[str, tuple[Decision, ...]]:
+    """What each endorser list would decide if endorsers/ of `commit`, of the mainline of `head`, were in force next.
+
+    With nobody's policy in force nothing is decided. Raises Refused where the tree cannot be a policy.
+    """
+    seen = sight(repository, head)
+    try:
+        pins = own_pins(repository, seen)
+    except UserError:
+        return {}
+    made = judge(seen, pins, Memory(), authorities, now)
+    return suppose(made, policy_at(seen, commit), commit, seen.history.tree(commit, FOLDER))
 
 
 def _first(seen: Sight) -> list[bytes]:

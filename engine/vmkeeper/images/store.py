@@ -52,7 +52,10 @@ class Store:
         self._shared: frozenset[str] = frozenset()
 
     def remembering(self, folder: Path, *, shared: Collection[str]) -> Store:
-        """The same files, but records of its own in a local folder: those of others count only if their kind is `shared`."""
+        """The same files, but only records that are also in a local folder, where this one writes them too.
+
+        shared: kinds of records that count whoever wrote them.
+        """
         made = copy.copy(self)
         made._records, made._shared = Store(folder), frozenset(shared)
         return made
@@ -138,13 +141,12 @@ class Store:
 
     def set_alias(self, kind: str, key: str, value: dict[str, Any]) -> None:
         """Remember a small record under a key; replaces an earlier one."""
-        if self._records is not None and kind not in self._shared:
-            self._records.set_alias(kind, key, value)
-            return
         data = canonical_json(value)
         path = self._alias_path(kind, key)
         with reported("write to the store", self.name):
             self._write(io.BytesIO(data), path)
+        if self._records is not None and kind not in self._shared:
+            self._records.set_alias(kind, key, value)
 
     def alias(self, kind: str, key: str) -> dict[str, Any] | None:
         """The record under a key, or None. Raises UserError where it is damaged."""

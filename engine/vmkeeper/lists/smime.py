@@ -96,10 +96,12 @@ def verify(
     *,
     purpose: Purpose = "smimesign",
     anchor: Anchor = "root",
+    sha1: bool = False,
 ) -> Signed:
     """Verify a message at a time, trusting only `authorities`; where they are a folder, a PEM file or certificates, no CRL is looked at.
 
     anchor: "root" wants a chain up to a self-signed certificate, "any" one that reaches any of `authorities`.
+    sha1: take a signature made with SHA-1, as vmcaster makes them.
     Whether the signer is the one that is expected is the caller's to compare, by decoded name. Raises Refused:
     R17 (shape), R11 (weak digest or key), R19 (chain, validity, purpose), R12 (revoked), R18 (CRL), R25 (too long), R32.
     """
@@ -108,7 +110,7 @@ def verify(
     if not isinstance(authorities, Authorities):
         authorities = Authorities(load_authorities(authorities) if isinstance(authorities, Path) else tuple(authorities))
     parts = split(message)
-    certificate = verify_detached(parts.signature, parts.content, authorities, now, purpose=purpose, anchor=anchor)
+    certificate = verify_detached(parts.signature, parts.content, authorities, now, purpose=purpose, anchor=anchor, sha1=sha1)
     return Signed(certificate, parts.content)
 
 

@@ -26,6 +26,9 @@ class Action(Document):
     destroys: ClassVar[bool] = False
     """Whether it takes something away that users could see; such actions lead every rendering."""
 
+    foretold: ClassVar[bool] = False
+    """Whether somebody else takes this step; such actions are shown, not carried out, and no part of a plan's digest."""
+
     subject: str
     """What is acted on: an appliance, a list, an image at a site."""
     reason: str

@@ -18,6 +18,7 @@ T = TypeVar("T")
 class Foretold(Action):
     """Somebody else's step that follows from this plan; `who` takes it."""
 
+    foretold: ClassVar[bool] = True
     who: ClassVar[str]
 
 

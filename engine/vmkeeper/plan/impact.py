@@ -6,7 +6,7 @@ somebody else's hands come out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -65,12 +65,16 @@ class Change:
         return "; ".join(told) or "nothing vouches for it any more", self.cause(own[0].path if own else "endorsers")
 
 
-def signatures(old: Policy | None, new: Policy | None, cause: Cause | None, problem: str = "") -> EnactPolicy:
+def signatures(old: Policy | None, new: Policy | None, cause: Cause | None, sentences: Sequence[TrustChange] = (), problem: str = "") -> EnactPolicy:
     """Who has to sign before a changed endorsers/ counts. `problem` says why it can never be signed as it is."""
+    more = f"; and {len(sentences) - _MOST} more changes" if len(sentences) > _MOST else ""
+    changed = "".join(f"{one.what}; " for one in sentences[:_MOST])[:-2] + more
     if problem or new is None:
-        return EnactPolicy(subject="policy", reason=f"it cannot be signed: {problem or 'there is no endorsers/policy.yaml'}", cause=cause)
-    asked = " and ".join(dict.fromkeys(f"by {_quorum(each)}" for each in (old, new) if each is not None))
-    return EnactPolicy(subject="policy", reason=f"what endorsers/ says counts once it is signed {asked}", cause=cause)
+        says = f"this cannot be signed: {problem or 'there is no endorsers/policy.yaml'}"
+    else:
+        asked = " and ".join(dict.fromkeys(f"by {_quorum(each)}" for each in (old, new) if each is not None))
+        says = f"this counts once it is signed {asked}"
+    return EnactPolicy(subject="policy", reason=f"{changed or 'endorsers/ changes'}: {says}", cause=cause)
 
 
 def _quorum(policy: Policy) -> str:

@@ -28,8 +28,8 @@ class Plan:
         return dict(sorted(Counter(action.kind for action in self.actions).items()))
 
     def digest(self) -> Sha256:
-        """SHA-256 over everything that the actions say and their order."""
-        actions = [{"kind": action.kind, **action.model_dump(mode="json")} for action in self.actions]
+        """SHA-256 over everything that the actions say which are carried out, and their order."""
+        actions = [{"kind": action.kind, **action.model_dump(mode="json")} for action in self.actions if not action.foretold]
         return sha256_hex(canonical_json({"base": self.base, "head": self.head, "actions": actions}))
 
 

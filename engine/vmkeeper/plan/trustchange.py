@@ -109,7 +109,11 @@ def _keys(old: Person | Builder, new: Person | Builder, path: str, listed: str) 
             continue
         if key.compromised_since != was.compromised_since:
             mark = key.compromised_since
-            what = f"the key {key_id(key)} of {new.name} was stolen after serial {mark.serial}" if mark else f"the key {key_id(key)} was not stolen"
+            what = (
+                f"the key {key_id(key)} of {new.name} was stolen after serial {mark.serial}"
+                if mark
+                else f"the key {key_id(key)} of {new.name} was not stolen"
+            )
             yield TrustChange(path, what, mark is not None, listed, new.name, _signs_as(key))
         if key.retired != was.retired:
             what = f"retires the key {key_id(key)} at {format_time(key.retired)}" if key.retired else f"uses the key {key_id(key)} again"

@@ -69,7 +69,7 @@ def _contents(snapshot: Snapshot, folder: str, caps: Caps) -> Iterator[tuple[str
 
 
 def _entries(snapshot: Snapshot, tree: str, path: str) -> Iterator[tuple[str, str, str]]:
-    for entry in look(snapshot.git, tree, ours=False)[0]:
+    for entry in look(snapshot.git, tree, ours=False).entries:
         here = f"{path}/{entry.name.decode()}" if path else entry.name.decode()
         if entry.mode == Mode.FOLDER:
             yield from _entries(snapshot, entry.oid, here)

@@ -174,13 +174,14 @@ def _check_pack(git: Git, pack: Path, place: Source) -> None:
         listed = git.run("show-index", stdin=index.read_bytes()).text
         names = "".join(f"{line.split()[1]}\n" for line in listed.splitlines())
         for line in git.run("cat-file", "--batch-check=%(objectsize) %(objecttype) %(objectname)", stdin=names.encode()).text.splitlines():
-            _check_size(*line.split(), git.limits, place)
+            _check_size(line, git.limits, place)
         git.run("index-pack", "--strict", "-o", git.git_dir / "checked.idx", pack)
     except ProgramFailed as error:
         raise _failure(error, place, otherwise="R24") from None
 
 
-def _check_size(size: str, kind: str, name: str, limits: FetchLimits, place: Source) -> None:
+def _check_size(line: str, limits: FetchLimits, place: Source) -> None:
+    size, kind, name = line.split()
     if int(size) > (limits.object if kind == "blob" else min(_META_LIMIT, limits.object)):
         raise Refused("R24", f"an object of {size} bytes", where=place.shown, why=f"{kind} {name}", hint="keep large files out of the repository")
 
@@ -222,7 +223,7 @@ def _consolidate(mirror: Path, limits: FetchLimits) -> None:
     with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=mirror) as folder:
         configuration = Path(folder) / "gitconfig"
         write_configuration(configuration, "", "", {})
-        Git(mirror, configuration, "", limits).run("repack", "--geometric=2", "-d", "-q")
+        Git(mirror, configuration, "", limits).run("repack", "--geometric=2", "-d", "-q", "-n")
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -290,6 +291,9 @@ _GIVEN: tuple[tuple[str, str, str], ...] = (
     ("dubious ownership", "the folder belongs to somebody else", "if you trust it: git config --global --add safe.directory FOLDER"),
     ("mismatched algorithms", "a SHA-256 repository is not read", "follow a SHA-1 repository"),
     ("lacks these prerequisite", "the bundle builds on commits that are not here", "write a whole bundle: vmkeeper bundle DIR"),
+    ("returned error: 404", "there is no repository at this address", "check the address"),
+    ("returned error: 401", "the server asks for a password", "follow the repository over ssh, or one that anybody may read"),
+    ("returned error: 403", "the server does not give it to us", "follow the repository over ssh, or one that anybody may read"),
     ("not found", "there is no repository at this address", "check the address"),
     ("does not appear to be a git repository", "there is no repository at this address", "check the address"),
 )
@@ -299,7 +303,7 @@ def _failure(error: ProgramFailed, place: Source, otherwise: str = "") -> Vmkeep
     """What follows from what git said. What is not known is tried again later."""
     said = visible(_last_words(error.why))
     small = error.why.lower()
-    if "redirect" in small:
+    if "redirect" in small or "returned error: 3" in small:
         return Refused("R27", "the server sends elsewhere", where=place.shown, why=said, hint="give the address that it sends to, if you trust it")
     if re.search(r"transport '.*' not allowed", small):
         return Refused("R24", "git may not go there", where=place.shown, why=said, hint="only https, ssh and local folders are used")

@@ -5,7 +5,8 @@ Each tree object is looked at once in the life of the process: its id says what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 import pygit2
@@ -27,7 +28,21 @@ LARGEST = 16 << 20
 _SHOWN = 100
 _KEPT = 200_000
 
-Looked = tuple[tuple[RawEntry, ...], tuple[Fault, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A tree as its bytes say it. One that cannot be read has no entries and one fault."""
+
+    entries: tuple[RawEntry, ...]
+    faults: tuple[Fault, ...]
+    by_name: Mapping[bytes, RawEntry]
+
+    @property
+    def twofold(self) -> tuple[Fault, ...]:
+        """What makes different readers find different things in it."""
+        return tuple(fault for fault in self.faults if fault.twofold) if self.faults else ()
+
+
 _seen: dict[tuple[str, bool], Looked] = {}
 
 
@@ -41,13 +56,11 @@ def tree_problems(git: pygit2.Repository, tree: str, path: str) -> Iterator[Prob
 
 def twofold_problems(git: pygit2.Repository, tree: str, path: str) -> Iterator[Problem]:
     """What makes one tree, by itself, read differently by different readers; it is what a look-up in it depends on."""
-    for fault in look(git, tree, ours=False)[1]:
-        if fault.twofold:
-            yield _problem(fault, path)
+    yield from (_problem(fault, path) for fault in look(git, tree, ours=False).twofold)
 
 
 def look(git: pygit2.Repository, tree: str, *, ours: bool) -> Looked:
-    """A tree's entries and faults; a tree that cannot be read has no entries and one fault."""
+    """A tree's entries and faults. ours: its names are held to what ours must be."""
     key = (tree, ours)
     if key not in _seen:
         if len(_seen) >= _KEPT:
@@ -68,8 +81,8 @@ def _look(git: pygit2.Repository, tree: str, ours: bool) -> Looked:
             raise ValueError("two readers find different files in it [R32]")
     except (KeyError, ValueError, pygit2.GitError) as error:
         why = "it is not there" if isinstance(error, KeyError) else str(error)
-        return (), (Fault("", f"the tree {tree[:12]} cannot be read: {why}", "fetch the repository again", twofold=True),)
-    return entries, found
+        return Looked((), (Fault("", f"the tree {tree[:12]} cannot be read: {why}", "fetch the repository again", twofold=True),), {})
+    return Looked(entries, found, {entry.name: entry for entry in entries})
 
 
 def _as_libgit2_reads(git: pygit2.Repository, oid: pygit2.Oid) -> list[tuple[bytes, str, str]]:
@@ -92,10 +105,10 @@ class _Walk:
 
     def below(self, tree: str, path: str, depth: int) -> Iterator[Problem]:
         ours = _ours(path)
-        entries, found = look(self._git, tree, ours=ours)
-        yield from (_problem(fault, path) for fault in found)
-        total, height = len(entries), 1
-        for entry in entries if not any(fault.twofold for fault in found) else ():
+        looked = look(self._git, tree, ours=ours)
+        yield from (_problem(fault, path) for fault in looked.faults)
+        total, height = len(looked.entries), 1
+        for entry in looked.entries if not looked.twofold else ():
             if entry.mode != Mode.FOLDER:
                 continue
             folder = _join(path, entry.name.decode(errors="backslashreplace"))

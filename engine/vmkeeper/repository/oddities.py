@@ -95,6 +95,8 @@ def _references(git_dir: Path) -> Iterator[Problem]:
     except pygit2.GitError as error:
         yield Problem(Place(), f"the refs cannot be read: {visible(str(error))}", _FETCH)
         return
+    for loose in sorted(_loose(git_dir) - set(names)):
+        yield Problem(Place(visible(loose.decode(errors="backslashreplace"))), "a ref that cannot be read", _FETCH)
     alike: dict[str, list[str]] = defaultdict(list)
     for raw in names:
         name = raw.decode(errors="backslashreplace")
@@ -107,6 +109,12 @@ def _references(git_dir: Path) -> Iterator[Problem]:
         if len(names_alike) > 1:
             shown = ", ".join(visible(name) for name in sorted(names_alike))
             yield Problem(Place(visible(min(names_alike))), f"refs whose names some systems take for one: {shown}", "rename all but one of them")
+
+
+def _loose(git_dir: Path) -> set[bytes]:
+    """The names of refs that are files of their own; libgit2 passes over those that it cannot read."""
+    found = (Path(at) / file for at, _, files in os.walk(git_dir / "refs") for file in files if not file.endswith(".lock"))
+    return {name for path in found if (name := os.fsencode(path.relative_to(git_dir))).startswith(_READ)}
 
 
 def _reference(git: pygit2.Repository, raw: bytes, name: str) -> Iterator[Problem]:

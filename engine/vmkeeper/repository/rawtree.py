@@ -43,7 +43,7 @@ class RawEntry:
 class Fault:
     """What is wrong with a tree. `name` is the entry's, escaped ("" for the whole tree).
 
-    twofold: two readers of this tree may find different files in it, also under names that are in order.
+    twofold: two readers of this tree may find different things in it, also under names that are in order.
     """
 
     name: str
@@ -101,7 +101,7 @@ def _name_faults(raw: bytes, shown: str, ours: bool) -> list[Fault]:
     except UnicodeDecodeError:
         return [Fault(shown, "the name is not UTF-8", _AGAIN)]
     if not name or "/" in name or name in (".", ".."):
-        return [Fault(shown, "the name is not allowed here: it would lead elsewhere", _AGAIN, twofold=True)]
+        return [Fault(shown, "the name is not allowed here: it would lead elsewhere", _AGAIN)]
     if _is_git_folder(name):
         return [Fault(shown, "the name is not allowed here: some systems take it for git's own folder", _AGAIN)]
     if ours and not NAME.fullmatch(name) and name != ".gitkeep":

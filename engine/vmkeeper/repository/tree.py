@@ -14,14 +14,12 @@ import pygit2
 from pygit2.enums import FileMode, ObjectType
 
 from vmkeeper.errors import Place, Problem, Refused, UserError
-from vmkeeper.repository.inspection import look, tree_problems, twofold_problems
-from vmkeeper.repository.rawtree import NAME, Mode
+from vmkeeper.repository.inspection import Looked, look, tree_problems, twofold_problems
+from vmkeeper.repository.rawtree import NAME, REGULAR, Mode, RawEntry
 from vmkeeper.values import visible
 
 APPLIED = "refs/vmkeeper/applied"
 """The commit that `apply` last carried out in full."""
-
-_REGULAR = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,12 @@ class Snapshot:
     def tree_id(self, folder: str) -> str:
         """Object id of a folder, "" where there is none: equal ids hold equal files."""
         found = self._find(folder)
-        return str(found.id) if isinstance(found, pygit2.Tree) else ""
+        return found.oid if found is not None and found.mode == Mode.FOLDER else ""
 
     def blob_id(self, path: str) -> str:
         """Object id of a regular file, "" where there is none."""
         found = self._find(path)
-        return str(found.id) if isinstance(found, pygit2.Blob) and found.filemode in _REGULAR else ""
+        return found.oid if found is not None and found.mode in REGULAR else ""
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a regular file, or None."""
@@ -64,24 +62,25 @@ class Snapshot:
 
     def read_blob(self, blob: str) -> bytes:
         """The bytes of a blob by its object id."""
-        found = self.git[blob]
+        try:
+            found = self.git[blob]
+        except (KeyError, pygit2.GitError) as error:
+            raise _unreadable(blob, self.commit, error) from None
         assert isinstance(found, pygit2.Blob)
         return bytes(found.data)
 
     def executable(self, path: str) -> bool:
         """Whether the file's mode says that it can be run."""
         found = self._find(path)
-        return isinstance(found, pygit2.Blob) and found.filemode == FileMode.BLOB_EXECUTABLE
+        return found is not None and found.mode == Mode.PROGRAM
 
     def entries(self, folder: str) -> tuple[Entry, ...]:
         """Regular files and folders in a folder, by name; what may not be there is left to `problems`."""
-        found = self._find(folder)
-        if not isinstance(found, pygit2.Tree):
-            return ()
+        tree = self.tree_id(folder)
         return tuple(
-            Entry(item.name, str(item.id), item.filemode == FileMode.TREE, item.filemode == FileMode.BLOB_EXECUTABLE)
-            for item in found
-            if item.name is not None and item.filemode in (*_REGULAR, FileMode.TREE) and NAME.fullmatch(item.name)
+            Entry(entry.name.decode(), entry.oid, entry.mode == Mode.FOLDER, entry.mode == Mode.PROGRAM)
+            for entry in (self._look(tree, folder).entries if tree else ())
+            if entry.mode in (*REGULAR, Mode.FOLDER) and NAME.fullmatch(entry.name.decode(errors="replace"))
         )
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
@@ -99,11 +98,11 @@ class Snapshot:
         """
         tree, path = self.tree, ""
         for part in folder.split("/") if folder else ():
-            found = tuple(twofold_problems(self.git, tree, path))
-            if found:
-                return found
+            looked = look(self.git, tree, ours=False)
+            if looked.twofold:
+                return tuple(twofold_problems(self.git, tree, path))
             path = f"{path}/{part}" if path else part
-            entry = next((one for one in look(self.git, tree, ours=False)[0] if one.name == part.encode()), None)
+            entry = looked.by_name.get(_bytes(part))
             if entry is None:
                 return ()
             if entry.mode != Mode.FOLDER:
@@ -111,16 +110,27 @@ class Snapshot:
             tree = entry.oid
         return tuple(tree_problems(self.git, tree, path))
 
-    def _find(self, path: str) -> pygit2.Object | None:
-        found: pygit2.Object = self.git_tree
+    def _find(self, path: str) -> RawEntry | None:
+        """What stands at a path. Raises Refused (R23) where another reader might find something else there."""
+        found, above = RawEntry(Mode.FOLDER, b"", self.tree), ""
         for part in path.split("/") if path else ():
-            if not isinstance(found, pygit2.Tree) or part not in found:
+            if found.mode != Mode.FOLDER:
                 return None
-            try:
-                found = found[part]
-            except (KeyError, pygit2.GitError) as error:
-                raise _unreadable(visible(path), self.commit, error) from None
+            below = self._look(found.oid, above).by_name.get(_bytes(part))
+            if below is None:
+                return None
+            found, above = below, f"{above}/{part}" if above else part
         return found
+
+    def _look(self, tree: str, path: str) -> Looked:
+        looked = look(self.git, tree, ours=False)
+        for problem in twofold_problems(self.git, tree, path) if looked.faults else ():
+            raise Refused("R23", problem.what, where=problem.place, why=f"in commit {self.commit[:12]}", hint=problem.hint)
+        return looked
+
+
+def _bytes(part: str) -> bytes:
+    return part.encode(errors="surrogateescape")
 
 
 def _unreadable(path: str, commit: str, error: Exception) -> Refused:

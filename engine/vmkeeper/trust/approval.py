@@ -5,9 +5,10 @@ Adding trust takes the list's quorum; taking it away takes one endorser. Pure.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from vmkeeper.errors import Refused
@@ -150,6 +151,10 @@ def _endorsed(version: Version, case: _Case, endorsers: TrustedEndorsers) -> tup
             "ask an endorser for: vmkeeper endorse",
         )
     ]
+    if any(len(group) > _pairs(group) for group in by_content.values()):
+        refusals.append(
+            Refusal("R5", "endorsers with different names signed with one key pair, which counts once", tags, "each signs with a key of their own")
+        )
     for rejected in case.rejected:
         refusals += [Refusal(one.rule, f"{rejected.tag}: {one.why}", one.evidence, one.hint) for one in rejected.refusals]
     return [], refusals
@@ -201,13 +206,14 @@ def _withdrawn(case: _Case) -> list[Refusal]:
 
 
 def _with_nearest(decisions: list[Decision]) -> list[Decision]:
-    """Decisions about one appliance, sorted by version, each refused one with the nearest that is accepted."""
+    """Decisions about one appliance, sorted by version, each refused one with the nearest that is accepted, the newer one of two."""
     good = [number for number, decision in enumerate(decisions) if decision.accepted]
     result = []
     for number, decision in enumerate(decisions):
+        at = bisect(good, number)
         if not decision.accepted and good:
-            nearest = min(good, key=lambda other: (abs(other - number), -other))
-            decision = Decision(decision.appliance, decision.version, decision.refusals, decision.endorsements, decisions[nearest].version)
+            nearest = min(good[max(at - 1, 0) : at + 1], key=lambda other: (abs(other - number), -other))
+            decision = replace(decision, nearest=decisions[nearest].version)
         result.append(decision)
     return result
 

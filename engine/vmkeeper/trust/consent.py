@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vmkeeper.errors import Refused
+from vmkeeper.model.keys import Compromise
 from vmkeeper.trust.people import Holder
 from vmkeeper.trust.pins import PinnedSite
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.revocation import Voids, marks
 from vmkeeper.trust.said import SiteApproval
 from vmkeeper.trust.signature import Authenticator, Read
 from vmkeeper.trust.statement import TagName
@@ -30,9 +31,26 @@ class Consent:
 
 
 def consent(
-    tags: Mapping[str, bytes | None], pinned: PinnedSite, reader: Authenticator, void: Mapping[str, Void]
+    tags: Mapping[str, bytes | None], pinned: PinnedSite, reader: Authenticator, void: Voids
 ) -> tuple[tuple[Consent, ...], tuple[Refusal, ...]]:
-    """Every approval that came into force, the one in force last, and why later tags do not count. tags: all below approve/SITE/."""
+    """Every approval that came into force, the one in force last, and why later tags do not count. tags: all below approve/SITE/.
+
+    None counts where fewer are good than were seen before: what a revocation takes away does not bring back an older file.
+    """
+    made, refusals = _approvals(tags, pinned, reader, void)
+    before = max((TagName.parse(name).number for name in reader.seen if name.startswith(f"approve/{pinned.name}/")), default=0)
+    if len(made) < before:
+        hint = f"the administrators approve the file again: vmkeeper approve {pinned.name}"
+        return (), (
+            Refusal("R20", f"approval {before} was in force, and is not any more", f"approval {len(made)} is the last good one", hint),
+            *refusals,
+        )
+    return made, refusals
+
+
+def _approvals(
+    tags: Mapping[str, bytes | None], pinned: PinnedSite, reader: Authenticator, void: Voids
+) -> tuple[tuple[Consent, ...], tuple[Refusal, ...]]:
     by_number: defaultdict[int, dict[str, bytes | None]] = defaultdict(dict)
     for name, raw in tags.items():
         try:
@@ -54,7 +72,7 @@ def consent(
 
 
 def _step(
-    tags: Mapping[str, bytes | None], pinned: PinnedSite, before: Consent | None, reader: Authenticator, void: Mapping[str, Void]
+    tags: Mapping[str, bytes | None], pinned: PinnedSite, before: Consent | None, reader: Authenticator, void: Voids
 ) -> Consent | tuple[Refusal, ...]:
     known = {one.name: one for one in pinned.administrators}
 
@@ -62,10 +80,10 @@ def _step(
         return known.get(name.signer) or Refusal("R20", f"{name.signer} is not an administrator of {pinned.name}", name.text)
 
     reads = reader.read(dict(sorted(tags.items())), find)
-    good = [(one, one.said) for one in reads if one.good and isinstance(one.said, SiteApproval) and not _spoilt(one, one.said, void)]
     by_content: defaultdict[str, list[tuple[Read, SiteApproval]]] = defaultdict(list)
-    for one, said in good:
-        by_content[said.content].append((one, said))
+    for one in reads:
+        if one.good and isinstance(one.said, SiteApproval) and not _spoilt(one, one.said, reader, void):
+            by_content[one.said.content].append((one, one.said))
     enough = [group for group in by_content.values() if len({one.signed_by.material for one, _ in group if one.signed_by}) >= pinned.quorum]
     if len(enough) != 1:
         what = f"{pinned.quorum} of {len(pinned.administrators)} administrators must approve one file"
@@ -82,9 +100,10 @@ def _step(
     return Consent(said, data, tuple(one for one, _ in enough[0]))
 
 
-def _spoilt(read: Read, said: SiteApproval, void: Mapping[str, Void]) -> bool:
-    assert read.signed_by is not None
-    assert read.held is not None
-    marks = [mark for mark in (read.held.compromised_since, void[said.key].since if said.key in void else None) if mark is not None]
-    ended = read.signed_by.valid_until is not None and read.signed_by.valid_until <= said.issued
-    return ended or any(said.number > mark.serial for mark in marks)
+def _spoilt(read: Read, said: SiteApproval, reader: Authenticator, void: Voids) -> bool:
+    """Whether the key was not the administrator's alone, or had expired. A mark in an endorser's chain leaves what was seen before."""
+
+    def stands(mark: Compromise) -> bool:
+        return said.number <= mark.serial if mark.sha512 is None else read.tag in reader.seen
+
+    return read.late or not all(map(stands, marks(read, void)))

@@ -187,12 +187,12 @@ def _key(name: Name, ours: Key, theirs: Key, path: Path) -> Iterator[Deviation]:
         since = format_time(theirs.retired)
         yield Deviation((*path, "retired"), "R12", f"the source has retired this key of {name}", f'write retired: "{since}", or take the key out')
     stolen = theirs.compromised_since
-    if stolen is not None and not _as_strict(ours.compromised_since, stolen):
+    if stolen is not None and not voids(ours.compromised_since, stolen):
         why = f"the source says that this key of {name} was stolen after serial {stolen.serial}"
         yield Deviation((*path, "compromised_since"), "R12", why, "write compromised_since as the source has it, or take the key out")
 
 
-def _as_strict(ours: Compromise | None, theirs: Compromise) -> bool:
+def voids(ours: Compromise | None, theirs: Compromise) -> bool:
     """Whether a mark voids all that another one voids: an earlier place in the chain, or the same one named as exactly."""
     if ours is None:
         return False

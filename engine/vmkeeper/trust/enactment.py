@@ -17,7 +17,7 @@ from vmkeeper.trust.people import Holder
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy, read_policy
 from vmkeeper.trust.refusal import Refusal, Untrusted
-from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.revocation import Voids, marks
 from vmkeeper.trust.said import PolicyMark, PolicySignature
 from vmkeeper.trust.signature import Authenticator, Read
 from vmkeeper.trust.statement import TagName
@@ -66,8 +66,10 @@ class Enactments:
         return tuple(read for one in self.policies for read in one.signatures)
 
 
-def enact(tags: Mapping[str, bytes | None], pins: Pins, reader: Authenticator, void: Mapping[str, Void]) -> Enactments:
-    """The policies that are and were in force. tags: all below policy/. void: revoked keys by id.
+def enact(tags: Mapping[str, bytes | None], pins: Pins, reader: Authenticator, void: Voids) -> Enactments:
+    """The policies that are and were in force. tags: all below policy/. void: revoked keys, with the last policy that each signed rightly.
+
+    The pinned policy was accepted by its content, so nobody can take it away afterwards.
 
     Raises Untrusted where the pinned policy itself is not there or not good (R1), or one policy contradicts another (R3).
     """
@@ -78,7 +80,7 @@ def enact(tags: Mapping[str, bytes | None], pins: Pins, reader: Authenticator, v
         except Refused:
             continue
     first = pins.policy.number
-    made = _step(by_number.pop(first, {}), pins.principals, pins.quorum, None, reader, void, wanted=pins.policy.sha512)
+    made = _step(by_number.pop(first, {}), pins.principals, pins.quorum, None, reader, {}, wanted=pins.policy.sha512)
     if not isinstance(made, Enacted):
         why = Refusal(
             "R1", f"policy {first}, which is pinned, is not there as it was signed", made.evidence, "fetch all tags; else pin the site again"
@@ -118,40 +120,34 @@ def _step(
     quorum: int,
     before: Enacted | None,
     reader: Authenticator,
-    void: Mapping[str, Void],
+    void: Voids,
     wanted: Sha512 | None = None,
 ) -> Enacted | _NotYet:
     """The policy that the tags of one number bring into force after `before`; `wanted` is the content of the pinned one."""
     reads = _read(tags, principals, reader)
-    said = [_said(one) for one in _counted(reads, void)]
-    enough = [content for content in {one.content for one in said} if _quorum(_of(reads, content, void), principals, quorum)]
-    if wanted is not None:
-        enough = [content for content in enough if content == wanted]
+    signed = _by_content(reads, void)
+    enough = [group for content, group in signed.items() if wanted in (None, content) and _pairs(group) >= quorum]
     if len(enough) != 1:
         what = f"{quorum} of {len(principals)} principals must sign it" if not enough else "principals signed two different ones"
         return _NotYet((Refusal("R5", what, ", ".join(sorted(tags))), *(refusal for one in reads for refusal in one.refusals)), reads)
-    chosen = next(one for one in said if one.content == enough[0])
-    refusals = list(_follows(chosen, before, reader))
+    agreed, chosen = enough[0], _said(enough[0][0])
     try:
-        if not refusals:
-            tree = reader.history.tree(chosen.commit, FOLDER)
-            if tree != chosen.tree:
-                refusals.append(Refusal("R4", "the endorsers/ tree is not the one that was signed", f"{tree}, signed {chosen.tree}"))
-            else:
-                policy = read_policy(reader.history.files(chosen.commit, FOLDER))
-                refusals += _dates(chosen, policy)
+        refusals = list(_follows(chosen, before, reader))
+        policy = None if refusals else _policy(chosen, reader)
     except Untrusted as error:
-        refusals += error.refusals
+        return _NotYet(error.refusals, reads)
     except Refused as error:
-        refusals.append(Refusal.of(error))
-    if refusals:
+        return _NotYet((Refusal.of(error),), reads)
+    if policy is None:
         return _NotYet(tuple(refusals), reads)
-    own = _read(tags, policy.principals, reader)
-    agreed = _of(own, chosen.content, void)
-    if not _quorum(agreed, policy.principals, policy.document.quorum):
-        why = f"{policy.document.quorum} of its own {len(policy.principals)} principals must sign it too"
-        return _NotYet((Refusal("R5", why, ", ".join(sorted(tags))),), reads)
-    signatures = {one.tag: one for one in (*_of(reads, chosen.content, void), *agreed)}
+    own = _by_content(_read(tags, policy.principals, reader), void).get(chosen.content, [])
+    for group, least, whose in ((agreed, quorum, ""), (own, policy.document.quorum, "of its own ")):
+        if _pairs(group) < least:
+            return _NotYet((Refusal("R5", f"{least} {whose}{len(policy.principals)} principals must sign it too", ", ".join(sorted(tags))),), reads)
+        late = [refusal for one in group for refusal in _dates(_said(one), policy)]
+        if _pairs(one for one in group if not list(_dates(_said(one), policy))) < least:
+            return _NotYet(tuple(late), reads)
+    signatures = {one.tag: one for one in (*agreed, *own)}
     return Enacted(policy, chosen, tuple(signatures[name] for name in sorted(signatures)))
 
 
@@ -169,29 +165,26 @@ def _said(read: Read) -> PolicySignature:
     return read.said
 
 
-def _counted(reads: Iterable[Read], void: Mapping[str, Void]) -> list[Read]:
-    """Good signatures by keys that were neither revoked, compromised nor expired when they signed."""
-    return [one for one in reads if one.good and isinstance(one.said, PolicySignature) and not _spoilt(one, one.said, void)]
+def _by_content(reads: Iterable[Read], void: Voids) -> dict[Sha512, list[Read]]:
+    """Good signatures by keys that were neither revoked, compromised nor expired when they signed, by what they agree on."""
+    found: defaultdict[Sha512, list[Read]] = defaultdict(list)
+    for one in reads:
+        if one.good and not one.late and all(_said(one).number <= mark.serial for mark in marks(one, void)):
+            found[_said(one).content].append(one)
+    return dict(found)
 
 
-def _spoilt(read: Read, said: PolicySignature, void: Mapping[str, Void]) -> bool:
-    if read.signed_by is not None and read.signed_by.valid_until is not None and read.signed_by.valid_until <= said.issued:
-        return True
-    marks = [void[said.key].since] if said.key in void else []
-    if read.held is not None and read.held.compromised_since is not None:
-        marks.append(read.held.compromised_since)
-    return any(said.number > mark.serial for mark in marks)
+def _pairs(agreed: Iterable[Read]) -> int:
+    """R5: how many different key pairs there are. Each principal has one tag of a number, for it bears their name."""
+    return len({one.signed_by.material for one in agreed if one.signed_by is not None})
 
 
-def _of(reads: Iterable[Read], content: Sha512, void: Mapping[str, Void]) -> list[Read]:
-    return [one for one in _counted(reads, void) if _said(one).content == content]
-
-
-def _quorum(agreed: Sequence[Read], principals: Sequence[Holder], quorum: int) -> bool:
-    """R5: enough principals with enough different key pairs. Each has one tag of a number, for it bears their name."""
-    known = {one.name for one in principals}
-    pairs = {one.signed_by.material for one in agreed if one.signed_by is not None and _said(one).principal in known}
-    return len(pairs) >= quorum
+def _policy(said: PolicySignature, reader: Authenticator) -> Policy:
+    """What was signed. Raises Refused, Untrusted where it is not there or not a policy."""
+    tree = reader.history.tree(said.commit, FOLDER)
+    if tree != said.tree:
+        raise Refused("R4", "the endorsers/ tree is not the one that was signed", why=f"{tree}, signed {said.tree}")
+    return read_policy(reader.history.files(said.commit, FOLDER))
 
 
 def _follows(said: PolicySignature, before: Enacted | None, reader: Authenticator) -> Iterable[Refusal]:
@@ -216,3 +209,13 @@ def expired(current: Enacted, now: datetime) -> Refusal | None:
         return None
     hint = "the principals sign the next one: vmkeeper policy sign"
     return Refusal("R13", f"policy {current.number} has expired", format_time(current.said.expires), hint)
+
+
+def lapsed(current: Enacted, now: datetime) -> Refusal | None:
+    """R12: too few of the keys that signed the policy in force are in date, so that an expired key cannot bring in another one backdated."""
+    valid = [one for one in current.signatures if one.signed_by is None or one.signed_by.valid_until is None or now < one.signed_by.valid_until]
+    if _pairs(valid) >= min(current.policy.document.quorum, _pairs(current.signatures)):
+        return None
+    why = f"keys that signed policy {current.number} have expired"
+    expired_ones = ", ".join(one.tag for one in current.signatures if one not in valid)
+    return Refusal("R12", why, expired_ones, "the principals sign the next policy with keys that are in date: vmkeeper policy sign")

@@ -6,20 +6,21 @@ new, and say since when (R13).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from vmkeeper.trust.chain import Links
 from vmkeeper.trust.enactment import Enactments
 from vmkeeper.trust.history import History
 from vmkeeper.trust.memory import Memory
-from vmkeeper.trust.people import Holder
+from vmkeeper.trust.people import Holder, TrustedBuilder
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.revocation import Voids, marks
 from vmkeeper.trust.said import Freshness
 from vmkeeper.trust.signature import FRESHNESS, Authenticator, Read
 from vmkeeper.trust.statement import TagName
-from vmkeeper.values import Duration, format_time
+from vmkeeper.values import Duration, Sha512, format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,31 @@ class Fresh:
     frozen: Frozen | None
     withheld: tuple[Refusal, ...] = ()
     """What the statement knows and the repository lacks."""
+    until: datetime | None = None
+    """When it is too old for this site."""
+
+
+_HINT = "its maintainers' CI makes one with: vmkeeper freshness"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a freshness statement is compared with."""
+
+    links: Links
+    """Every tag of every endorser that lies where it belongs."""
+    stolen: frozenset[Sha512]
+    """Tags by keys that were not their owner's any more: nobody is owed what they follow."""
+    revocations: frozenset[Sha512]
+    """Every revocation that lies where it belongs."""
 
 
 def freshness(
-    raw: bytes | None,
-    enactments: Enactments,
-    reader: Authenticator,
-    memory: Memory,
-    chains: Mapping[str, Sequence[tuple[int, str]]],
-    revoked: Sequence[str],
-    void: Mapping[str, Void],
-    staleness: Duration,
+    raw: bytes | None, enactments: Enactments, reader: Authenticator, memory: Memory, seen: Seen, void: Voids, staleness: Duration
 ) -> Fresh:
     """Judge the freshness statement.
 
-    raw: its tag object. chains: (serial, SHA-512) of the well signed tags of each endorser. revoked: SHA-512 of every
-    revocation. staleness: seconds that the site accepts.
+    raw: its tag object. staleness: seconds that the site accepts.
     """
     signers = {one.name: one for one in enactments.current.policy.freshness_signers()}
     if not signers:
@@ -63,26 +73,24 @@ def freshness(
         keys = tuple(key for one in signers.values() for key in one.keys)
         return Holder(name="builders", keys=keys)
 
-    hint = "its maintainers' CI makes one with: vmkeeper freshness"
     if raw is None:
-        nothing = Refusal("R13", "no freshness statement is there", "", hint)
+        nothing = Refusal("R13", "no freshness statement is there", "", _HINT)
         return Fresh(None, Frozen(memory.fresh_until, (nothing,)))
     (read,) = reader.read({FRESHNESS.text: raw}, find)
     said = read.said
     if not read.good or not isinstance(said, Freshness):
-        return Fresh(None, Frozen(memory.fresh_until, read.refusals or (Refusal("R22", "the freshness statement is about something else"),)))
-    refusals = tuple(_wrong(said, read, signers, enactments, memory, void))
-    if refusals:
+        return Fresh(None, Frozen(memory.fresh_until, read.refusals))
+    if refusals := tuple(_wrong(said, read, signers, enactments, memory, void)):
         return Fresh(None, Frozen(memory.fresh_until, refusals))
-    stale = min(said.expires, said.issued + timedelta(seconds=staleness))
+    until = min(said.expires, said.issued + timedelta(seconds=staleness))
     frozen = None
-    if stale <= reader.now:
-        frozen = Frozen(stale, (Refusal("R13", "the freshness statement is too old", f"good until {format_time(stale)}", hint),))
-    return Fresh(said, frozen, tuple(_withheld(said, enactments, reader.history, chains, revoked)))
+    if until <= reader.now:
+        frozen = Frozen(until, (Refusal("R13", "the freshness statement is too old", f"good until {format_time(until)}", _HINT),))
+    return Fresh(said, frozen, tuple(_withheld(said, enactments, reader.history, seen)), until)
 
 
 def _wrong(
-    said: Freshness, read: Read, signers: Mapping[str, Holder], enactments: Enactments, memory: Memory, void: Mapping[str, Void]
+    said: Freshness, read: Read, signers: Mapping[str, TrustedBuilder], enactments: Enactments, memory: Memory, void: Voids
 ) -> Iterator[Refusal]:
     longest = enactments.current.policy.document.freshness
     assert longest is not None
@@ -91,25 +99,24 @@ def _wrong(
         yield Refusal("R13", "the freshness statement's lifetime is not allowed", f"{lifetime} s, at most {longest.maximum_validity}")
     if said.builder not in signers or read.held not in signers[said.builder].keys:
         yield Refusal("R31", f"the freshness statement is not by the builder {said.builder} that it names", said.key)
-    spoilt = read.held is None or read.held.compromised_since is not None or said.key in void
-    if spoilt or (read.signed_by is not None and read.signed_by.valid_until is not None and read.signed_by.valid_until <= said.issued):
+    if read.late or any(True for _ in marks(read, void)):
         yield Refusal("R12", "the key of the freshness statement is revoked or expired", said.key)
     if memory.fresh is not None and said.issued < memory.fresh:
         yield Refusal("R13", "an older freshness statement than the last one", f"{format_time(said.issued)}, {format_time(memory.fresh)} was seen")
 
 
-def _withheld(
-    said: Freshness, enactments: Enactments, history: History, chains: Mapping[str, Sequence[tuple[int, str]]], revoked: Sequence[str]
-) -> Iterator[Refusal]:
+def _withheld(said: Freshness, enactments: Enactments, history: History, seen: Seen) -> Iterator[Refusal]:
+    """What the statement names and is not there. Policies before the pinned one are nobody's concern here."""
     hint = "fetch the repository again, with all its tags, from its source"
     if not history.precedes(said.commit, history.head):
         yield Refusal("R2", "the branch is behind its freshness statement", f"{said.commit} is missing", hint)
     policy = enactments.numbered(said.policy.number)
-    if policy is None or policy.mark != said.policy:
+    if said.policy.number >= enactments.policies[0].number and (policy is None or policy.mark != said.policy):
         yield Refusal("R8", f"policy {said.policy.number} is withheld or another one", said.policy.sha512, hint)
     for chain in said.chains:
-        if (chain.serial, chain.sha512) not in chains.get(chain.endorser, ()):
-            yield Refusal("R8", f"a tag of {chain.endorser} is withheld", f"serial {chain.serial}", hint)
+        missing = None if chain.sha512 in seen.stolen else seen.links.missing(chain)
+        if missing is not None:
+            yield Refusal("R8", f"a tag of {chain.endorser} is withheld", f"serial {missing}", hint)
     for digest in said.revocations:
-        if digest not in revoked:
+        if digest not in seen.revocations:
             yield Refusal("R8", "a revocation is withheld", digest, hint)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,21 +14,22 @@ from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Refused
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.trust import memory as memories
+from vmkeeper.trust.chain import Links, breaks
 from vmkeeper.trust.consent import Consent, consent
-from vmkeeper.trust.enactment import Enactments, enact, expired
-from vmkeeper.trust.freshness import Fresh, Frozen, freshness
+from vmkeeper.trust.enactment import Enacted, Enactments, enact, expired, lapsed
+from vmkeeper.trust.freshness import Fresh, Frozen, Seen, freshness
 from vmkeeper.trust.history import History
 from vmkeeper.trust.memory import Memory, SeenTag
-from vmkeeper.trust.people import Holder
+from vmkeeper.trust.people import Holder, merged
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FILE, FOLDER
 from vmkeeper.trust.refusal import Refusal, Untrusted
-from vmkeeper.trust.revocation import Void, revocations, void
-from vmkeeper.trust.said import OfEndorser
+from vmkeeper.trust.revocation import Office, Void, Voids, for_policies, joined_with, revocations, void, widened
+from vmkeeper.trust.said import Chain, OfEndorser
 from vmkeeper.trust.signature import Authenticator, Read, Verifiers, held_digest
 from vmkeeper.trust.statement import TagName
-from vmkeeper.trust.verify import Accepted, Context, Verdict, provenance_rule, verify
-from vmkeeper.values import sha512_hex
+from vmkeeper.trust.verify import Accepted, Context, Verdict, provenance_rule, said_in, stolen, verify
+from vmkeeper.values import CommitId, Sha512, sha512_hex
 
 PREFIXES = ("endorse/", "withdraw/", "policy/", "revoke/", "approve/")
 """Where our tags lie below refs/tags/."""
@@ -55,9 +55,10 @@ class Judgement:
     enactments: Enactments
     revoked: tuple[Read, ...]
     """Every revocation, good or not."""
-    void: Mapping[str, Void]
+    void: Voids
     reader: Authenticator
     objects: Mapping[str, bytes]
+    """Every tag object that lies where it belongs, by its SHA-512."""
     reads: tuple[Read, ...]
     """Every endorsement and withdrawal as far as it could be read."""
     fresh: Fresh
@@ -69,10 +70,21 @@ class Judgement:
     """What to remember from now on."""
     verdicts: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
     """About every endorsement and withdrawal, by endorser list."""
+    tips: tuple[Chain, ...] = ()
+    """The last tag of every endorser whose chain is whole, by name: what a freshness statement may name."""
 
 
 def judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: datetime) -> Judgement:
-    """Judge what is there at a time. Raises Untrusted where nothing can be concluded from it: R1-R4, R8, R13, R16, R32."""
+    """Judge what is there at a time. Raises Untrusted where nothing can be concluded from it: R1-R4, R8, R12, R13, R16, R32."""
+    try:
+        return _judge(sight, pins, memory, verifiers, now)
+    except Untrusted:
+        raise
+    except Refused as error:
+        raise Untrusted([Refusal.of(error)]) from None
+
+
+def _judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: datetime) -> Judgement:
     _same_repository(sight, pins)
     refusals: list[Refusal] = list(sight.oddities)
     present = {name: sha512_hex(raw) for name, raw in sight.tags.items() if raw is not None}
@@ -80,32 +92,79 @@ def judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: d
     memory = _remembered(refusals, memory, lambda one: memories.at(one, now, pins.clock_skew))
     memory = _remembered(refusals, memory, lambda one: memories.with_head(one, sight.history))
     reader = Authenticator(pins.repository, sight.history, verifiers, now, pins.clock_skew, memory.tags)
-    policy_tags, revoke_tags = _below(sight, "policy/"), _below(sight, "revoke/")
+    objects = {present[name]: raw for name, raw in sight.tags.items() if raw is not None and _in_place(name, raw)}
     try:
-        enactments = enact(policy_tags, pins, reader, {})
-        revoked, spoilt = _revoked(enactments, revoke_tags, reader)
-        if spoilt:
-            enactments = enact(policy_tags, pins, reader, spoilt)
-            revoked, spoilt = _revoked(enactments, revoke_tags, reader)
+        enactments, revoked, spoilt, fallen = _in_force(sight, pins, reader, objects)
     except Untrusted as error:
         raise Untrusted([*refusals, *error.refusals]) from None
-    memory = _remembered(refusals, memory, lambda one: memories.with_policy(one, enactments.current.mark))
+    refusals += fallen
+    memory = _remembered(refusals, memory, lambda one: memories.with_policy(one, [each.mark for each in enactments.policies]))
     refusals += _vanished(sight.history, enactments)
-    objects = {sha512_hex(raw): raw for raw in sight.tags.values() if raw is not None}
     reads = reader.read(_below(sight, "endorse/", "withdraw/"), _finder(enactments, sight.history))
-    digests = sorted(one.sha512 for one in revoked if one.good)
-    fresh = freshness(sight.freshness, enactments, reader, memory, _chains(reads), digests, spoilt, pins.maximum_staleness)
+    spoilt = widened(spoilt, reads)
+    links = Links(objects, said_in(reads))
+    lists = enactments.current.policy.lists
+    gone = stolen(reads, lists.values(), spoilt, links)
+    seen = Seen(links, gone, frozenset(present[name] for name in present if name.startswith("revoke/") and present[name] in objects))
+    fresh = freshness(sight.freshness, enactments, reader, memory, seen, spoilt, pins.maximum_staleness)
     refusals += fresh.withheld
     if refusals:
         raise Untrusted(refusals)
     consents, refused = _consents(sight, pins, reader, spoilt)
     rule = provenance_rule(enactments, reader)
-    lists = enactments.current.policy.lists
     verdicts = {
         name: verify(reads, Context(lists[name], enactments, spoilt, reader, objects, rule)) for name in (pins.lists or lists) if name in lists
     }
-    made = Judgement(enactments, revoked, spoilt, reader, objects, reads, fresh, _frozen(enactments, fresh, now), consents, refused, memory, verdicts)
+    frozen, tips = _frozen(enactments, fresh, now), _tips(reads, gone, links, pins.repository)
+    made = Judgement(enactments, revoked, spoilt, reader, objects, reads, fresh, frozen, consents, refused, memory, verdicts, tips)
     return _remembering(made)
+
+
+def _tips(reads: tuple[Read, ...], gone: frozenset[Sha512], links: Links, repository: CommitId) -> tuple[Chain, ...]:
+    said = {one.tag: (one.sha512, one.said) for one in reads if isinstance(one.said, OfEndorser) and one.good and one.sha512 not in gone}
+    broken, last = breaks(said, links, repository), dict[str, Chain]()
+    for name, (digest, one) in said.items():
+        if name not in broken and (one.endorser not in last or last[one.endorser].serial < one.serial):
+            last[one.endorser] = Chain(endorser=one.endorser, serial=one.serial, sha512=digest)
+    return tuple(last[name] for name in sorted(last))
+
+
+def _in_place(name: str, raw: bytes) -> bool:
+    """Whether a tag object bears the name that it lies under, so that moving it is as plain as dropping it."""
+    return raw.split(b"\n", 3)[2:3] == [f"tag {name}".encode(errors="backslashreplace")]
+
+
+def _in_force(
+    sight: Sight, pins: Pins, reader: Authenticator, objects: Mapping[str, bytes]
+) -> tuple[Enactments, tuple[Read, ...], dict[str, tuple[Void, ...]], list[Refusal]]:
+    """Policies, revocations, void keys, and policies that fell with the keys that signed them (R12).
+
+    Who may revoke follows from the policies, and which policies are in force from what is revoked: keys only ever become
+    void, until nothing changes. Where a policy fell, the one before it does not come back by itself: it may have people
+    whom the later one dropped.
+    """
+    policy_tags, revoke_tags = _below(sight, "policy/"), _below(sight, "revoke/")
+    links, spoilt, highest = Links(objects, {}), dict[str, tuple[Void, ...]](), 0
+    while True:
+        enactments = enact(policy_tags, pins, reader, for_policies(spoilt, links))
+        highest = max(highest, enactments.current.number)
+        everybody = [*_everybody(enactments, pins)]
+        revoked = revocations(revoke_tags, _offices(enactments), everybody, reader)
+        found = widened(joined_with(spoilt, void(revoked, everybody)), (*enactments.accepted, *revoked))
+        if found == spoilt:
+            break
+        spoilt = found
+    if highest == enactments.current.number:
+        return enactments, revoked, spoilt, []
+    hint = f"the principals sign policy {enactments.current.number + 1} again; where too few are left, pin the site anew"
+    why = f"policy {highest} was signed with keys that are revoked"
+    return enactments, revoked, spoilt, [Refusal("R12", why, ", ".join(sorted({one.tag for each in spoilt.values() for one in each})), hint)]
+
+
+def _offices(enactments: Enactments) -> list[Office]:
+    """Every principal under every policy, and where the next policy begins."""
+    ends = [one.said.commit for one in enactments.policies[1:]]
+    return [Office(holder, until) for one, until in zip(enactments.policies, [*ends, None], strict=True) for holder in one.policy.principals]
 
 
 def _same_repository(sight: Sight, pins: Pins) -> None:
@@ -127,17 +186,11 @@ def _below(sight: Sight, *prefixes: str) -> dict[str, bytes | None]:
     return {name: raw for name, raw in sight.tags.items() if name.startswith(prefixes)}
 
 
-def _everybody(enactments: Enactments) -> Iterator[Holder]:
+def _everybody(enactments: Enactments, pins: Pins) -> Iterator[Holder]:
     for one in enactments.policies:
-        yield from one.policy.principals
-        yield from one.policy.builders
-        for found in one.policy.lists.values():
-            yield from found.endorsers
-
-
-def _revoked(enactments: Enactments, tags: Mapping[str, bytes | None], reader: Authenticator) -> tuple[tuple[Read, ...], dict[str, Void]]:
-    reads = revocations(tags, enactments.current.policy.principals, _everybody(enactments), reader)
-    return reads, void(reads)
+        yield from one.policy.everybody()
+    if pins.site is not None:
+        yield from pins.site.administrators
 
 
 def _vanished(history: History, enactments: Enactments) -> Iterator[Refusal]:
@@ -153,27 +206,34 @@ def _vanished(history: History, enactments: Enactments) -> Iterator[Refusal]:
             yield Refusal("R4", "a file of the policy in force has vanished", f"{FOLDER}/{path} at {history.head}", hint)
 
 
-def _finder(enactments: Enactments, history: History) -> Callable[[TagName], Holder | Refusal]:
+def _finder(enactments: Enactments, history: History) -> Callable[[TagName], Holder | tuple[Refusal, ...]]:
     """Endorsers of the lists in force, each with all of their keys; for others, why they are none."""
-    known: dict[str, Holder] = {}
-    for found in enactments.current.policy.lists.values():
-        for one in found.endorsers:
-            keys = tuple(dict.fromkeys([*(known[one.name].keys if one.name in known else ()), *one.keys]))
-            known[one.name] = Holder(name=one.name, full_name=one.full_name, email=one.email, keys=keys)
+    known = _endorsers(enactments.current)
+    former = {name: one.number for one in enactments.policies[:-1] for name in _endorsers(one)}
     proposed: set[str] = set()
+    number = enactments.current.number
 
-    def find(name: TagName) -> Holder | Refusal:
+    def find(name: TagName) -> Holder | tuple[Refusal, ...]:
         if name.signer in known:
             return known[name.signer]
         if not proposed:
             proposed.update(_proposed(history), [""])
-        number = enactments.current.number
+        refusals = []
+        if name.signer in former:
+            why = f"{name.signer} was an endorser until policy {former[name.signer]}"
+            refusals.append(Refusal("R12", why, name.text, "have another endorser endorse it"))
         if name.signer in proposed:
             hint = "a proposed list counts once the principals have signed it: vmkeeper policy sign"
-            return Refusal("R3", f"{name.signer} is only proposed as an endorser; policy {number} in force does not name them", name.text, hint)
-        return Refusal("R10", f"{name.signer} is not an endorser of policy {number}", name.text, "have the endorser listed and the policy signed")
+            why = f"{name.signer} is only proposed as an endorser; policy {number} in force does not name them"
+            return (*refusals, Refusal("R3", why, name.text, hint))
+        hint = "have the endorser listed and the policy signed"
+        return (*refusals, Refusal("R10", f"{name.signer} is not an endorser of policy {number}", name.text, hint))
 
     return find
+
+
+def _endorsers(enacted: Enacted) -> dict[str, Holder]:
+    return merged(one for found in enacted.policy.lists.values() for one in found.endorsers)
 
 
 def _proposed(history: History) -> Iterator[str]:
@@ -189,18 +249,11 @@ def _proposed(history: History) -> Iterator[str]:
                 yield from (one.name for one in document.endorsers)
 
 
-def _chains(reads: tuple[Read, ...]) -> dict[str, list[tuple[int, str]]]:
-    found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for read in reads:
-        if isinstance(read.said, OfEndorser):
-            found[read.said.endorser].append((read.said.serial, read.sha512))
-    return found
-
-
 def _frozen(enactments: Enactments, fresh: Fresh, now: datetime) -> dict[str, Frozen]:
     current = enactments.current
-    ended = expired(current, now)
+    ended, outlived = expired(current, now), lapsed(current, now)
     shared = [Frozen(current.said.expires, (ended,))] if ended else []
+    shared += [Frozen(None, (outlived,))] if outlived else []
     shared += [fresh.frozen] if fresh.frozen else []
     derived = current.policy.derivation(now)
     result = {}
@@ -212,10 +265,12 @@ def _frozen(enactments: Enactments, fresh: Fresh, now: datetime) -> dict[str, Fr
     return result
 
 
-def _consents(sight: Sight, pins: Pins, reader: Authenticator, spoilt: Mapping[str, Void]) -> tuple[tuple[Consent, ...], tuple[Refusal, ...]]:
+def _consents(sight: Sight, pins: Pins, reader: Authenticator, spoilt: Voids) -> tuple[tuple[Consent, ...], tuple[Refusal, ...]]:
+    """The site's own decisions. Principals of the repository have no say in them, only keys that revoke themselves."""
     if pins.site is None or not pins.site.administrators:
         return (), ()
-    return consent(_below(sight, f"approve/{pins.site.name}/"), pins.site, reader, spoilt)
+    own = {name: tuple(one for one in found if one.own) for name, found in spoilt.items()}
+    return consent(_below(sight, f"approve/{pins.site.name}/"), pins.site, reader, own)
 
 
 def _remembering(made: Judgement) -> Judgement:
@@ -226,7 +281,7 @@ def _remembering(made: Judgement) -> Judgement:
     seen = {one.tag: _seen(one) for one in reads}
     memory = memories.with_tags(made.memory, seen)
     if made.fresh.said is not None:
-        memory = memory.model_copy(update={"fresh": made.fresh.said.issued, "fresh_until": made.fresh.said.expires})
+        memory = memory.model_copy(update={"fresh": made.fresh.said.issued, "fresh_until": made.fresh.until})
     return Judgement(
         **{name: getattr(made, name) for name in made.__slots__ if name != "memory"},
         memory=memory,

@@ -8,7 +8,7 @@ anything is done on the strength of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -116,13 +116,16 @@ def with_head(memory: Memory, history: History) -> Memory:
     return memory.model_copy(update={"head": history.head})
 
 
-def with_policy(memory: Memory, mark: PolicyMark) -> Memory:
-    """The memory with the policy in force. Raises Refused R3 for a lower number and for another content of the same."""
-    before = memory.policy
-    if before is not None and (mark.number < before.number or (mark.number == before.number and mark != before)):
-        why = f"policy {mark.number} is in force here, and policy {before.number} was before"
+def with_policy(memory: Memory, marks: Sequence[PolicyMark]) -> Memory:
+    """The memory with the policy in force. marks: of every policy since the pinned one, the one in force last.
+
+    Raises Refused R3 for a lower number than before, and where the policy that was in force before is another one now.
+    """
+    before, current = memory.policy, marks[-1]
+    if before is not None and (current.number < before.number or any(one.number == before.number and one != before for one in marks)):
+        why = f"policy {current.number} is in force here, and policy {before.number} was before"
         raise Refused("R3", "the policy went back", why=why, hint="fetch all tags from the repository's source")
-    return memory.model_copy(update={"policy": mark})
+    return memory.model_copy(update={"policy": current})
 
 
 def lost(memory: Memory, present: Mapping[str, str]) -> Iterator[Refusal]:

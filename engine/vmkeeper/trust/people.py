@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from vmkeeper.model.base import Document
 from vmkeeper.model.endorser import Endorser, EndorserList, Scope
 from vmkeeper.model.keys import OpenPGPKey, Person, SSHKey, X509Key
 from vmkeeper.model.policy import BuilderId
-from vmkeeper.trust.keys.interface import HeldKey, HeldOpenPGPKey, ListedKey
+from vmkeeper.trust.keys.interface import HeldKey, HeldOpenPGPKey, ListedKey, SignedBy
 from vmkeeper.trust.keys.material import materials
 from vmkeeper.trust.keys.packets import read_certificate
 from vmkeeper.trust.keys.ssh import read_public_key
@@ -26,6 +26,18 @@ KeyFile = Callable[[str], bytes]
 """The bytes of a key file by its path relative to endorsers/; raises VmkeeperError where there is none."""
 
 
+class Signed(Protocol):
+    """What is known of who signed something: the key as its holder has it, and the good signature."""
+
+    @property
+    def held(self) -> HeldKey | None:
+        """The key; None where no signature is good."""
+
+    @property
+    def signed_by(self) -> SignedBy | None:
+        """The signature."""
+
+
 class Holder(Document):
     """Somebody with keys in full."""
 
@@ -33,6 +45,13 @@ class Holder(Document):
     full_name: str = ""
     email: str = ""
     keys: Annotated[tuple[HeldKey, ...], Field(min_length=1)]
+
+    def key_like(self, read: Signed) -> HeldKey | None:
+        """That one of the holder's keys which signed, as this holder has it (perhaps renewed, or with other marks)."""
+        if read.held is None or read.signed_by is None:
+            return None
+        wanted, by = _identity(read.held), read.signed_by.key
+        return next((key for key in self.keys if _identity(key) == wanted and _takes(key, by)), None)
 
 
 class TrustedBuilder(Holder):
@@ -73,6 +92,32 @@ class TrustedEndorsers(Document):
     def endorser(self, name: str) -> TrustedEndorser | None:
         """The endorser with this name."""
         return next((endorser for endorser in self.endorsers if endorser.name == name), None)
+
+
+def _identity(key: HeldKey) -> tuple[str, ...]:
+    """What a renewed key has in common with the one before: the fingerprint, the key itself, or the names."""
+    match key:
+        case SSHKey():
+            return (key.type, key.key)
+        case X509Key():
+            return (key.type, *materials(key))
+    return (key.type, key.fingerprint)
+
+
+def _takes(key: HeldKey, by: str) -> bool:
+    """Whether an entry that names one certificate names the one that signed."""
+    return not isinstance(key, X509Key) or key.certificate is None or by == f"x509:{key.certificate}"
+
+
+def merged(people: Iterable[Holder]) -> dict[str, Holder]:
+    """Everybody once by name, with all of their keys, without marks: what is said against a key is for each list to say."""
+    keys: defaultdict[str, dict[HeldKey, None]] = defaultdict(dict)
+    first: dict[str, Holder] = {}
+    for one in people:
+        first.setdefault(one.name, one)
+        for key in one.keys:
+            keys[one.name][key.model_copy(update={"retired": None, "compromised_since": None})] = None
+    return {name: Holder(name=name, full_name=one.full_name, email=one.email, keys=tuple(keys[name])) for name, one in first.items()}
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -127,15 +172,30 @@ def _endorser(source: Endorser, key_file: KeyFile) -> TrustedEndorser:
 
 
 def shared_keys(holders: Iterable[Holder]) -> Iterator[Refusal]:
-    """R5: key pairs that belong to more than one name, in whatever form each is written (the same person may be listed repeatedly)."""
+    """R5: key pairs that belong to more than one name, in whatever form each is written (the same person may be listed repeatedly).
+
+    A build service is nobody else, even under the same name: its key lies on a machine.
+    """
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for one in holders:
         for key in one.keys:
             for material in materials(key):
-                owners[material].add(one.name)
+                owners[material].add(f"the builder {one.name}" if isinstance(one, TrustedBuilder) else one.name)
     for material, names in sorted(owners.items()):
         if len(names) > 1:
             yield Refusal("R5", f"one key belongs to {' and '.join(sorted(names))}", material, "a key belongs to one person; take it from the others")
+
+
+def differing_files(holders: Iterable[Holder]) -> Iterator[Refusal]:
+    """R10: OpenPGP keys that are there in two versions, of which one may be revoked or expired."""
+    texts: defaultdict[str, set[str]] = defaultdict(set)
+    for one in holders:
+        for key in one.keys:
+            if isinstance(key, HeldOpenPGPKey):
+                texts[key.fingerprint].add(key.armour)
+    for fingerprint, found in sorted(texts.items()):
+        if len(found) > 1:
+            yield Refusal("R10", "one key lies in files that differ", fingerprint, "name the same file wherever the key is listed")
 
 
 def shown(key: HeldKey) -> str:

@@ -6,7 +6,7 @@ Pure: the tree's files come in as bytes. What cannot be read is refused as a who
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -19,13 +19,15 @@ from vmkeeper.model.base import Document
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.policy import Policy as PolicyDocument
 from vmkeeper.trust.derived import Source, effective
-from vmkeeper.trust.people import Holder, TrustedBuilder, TrustedEndorsers, endorsers, hold, holder, shared_keys
+from vmkeeper.trust.people import Holder, TrustedBuilder, TrustedEndorsers, differing_files, endorsers, hold, holder, shared_keys
 from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.values import sha512_hex
 
 FOLDER = "endorsers"
 FILE = "policy.yaml"
 _BASE = re.compile(r"sources/([a-z0-9][a-z0-9._-]*)/list\.yaml")
+_WHO = ("key", "name", "quorum", "reached")
+"""What a document's own check says where its people and thresholds do not go together."""
 D = TypeVar("D", bound=Document)
 
 
@@ -46,6 +48,13 @@ class Policy:
     def derivation(self, now: datetime) -> Mapping[str, tuple[Refusal, ...]]:
         """What is wrong, at a time, with each list that is based on another."""
         return effective(self.sources, self.bases, self.files.get, now)
+
+    def everybody(self) -> Iterator[Holder]:
+        """Whoever has a key: principals, builders, endorsers of each list."""
+        yield from self.principals
+        yield from self.builders
+        for found in self.lists.values():
+            yield from found.endorsers
 
     def freshness_signers(self) -> tuple[TrustedBuilder, ...]:
         """The builders whose freshness statements count; none where no freshness is asked for."""
@@ -89,7 +98,7 @@ def _document(kind: Kind, path: str, data: bytes, model: type[D], refusals: list
         found = load(kind, data, path)
     except Problems as error:
         refusals += [
-            Refusal("R5" if "key" in one.what or "name" in one.what else "R22", one.what, str(one.place), one.hint) for one in error.problems
+            Refusal("R5" if any(word in one.what for word in _WHO) else "R22", one.what, str(one.place), one.hint) for one in error.problems
         ]
         return None
     assert isinstance(found, model)
@@ -144,5 +153,6 @@ def _refusal(error: Refused | UserError, where: str) -> Refusal:
 
 
 def _people(policy: Policy) -> list[Refusal]:
-    """R5: a key pair belongs to one name in the whole policy."""
-    return list(shared_keys([*policy.principals, *policy.builders, *(one for found in policy.lists.values() for one in found.endorsers)]))
+    """R5: a key pair belongs to one name in the whole policy. R10: a key is there in one version."""
+    everybody = tuple(policy.everybody())
+    return [*shared_keys(everybody), *differing_files(everybody)]

@@ -22,14 +22,14 @@ from vmkeeper.trust.keys.packets import read_certificate, read_signature
 from vmkeeper.trust.memory import SeenTag
 from vmkeeper.trust.people import Holder
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.said import Statement
+from vmkeeper.trust.said import Revocation, Statement, Withdrawal
 from vmkeeper.trust.statement import TagName
 from vmkeeper.trust.tagobject import TagObject
 from vmkeeper.values import CommitId, Duration, canonical_json, format_time, sha256_hex, sha512_hex
 
 Verifiers = Mapping[str, KeyVerifier]
 """A verifier for each type of key: openpgp, ssh, x509."""
-FindHolder = Callable[[TagName], Holder | Refusal]
+FindHolder = Callable[[TagName], Holder | Refusal | tuple[Refusal, ...]]
 """Who a tag of this name must be by, or why nobody may sign it."""
 FRESHNESS = TagName("freshness", "freshness", "", 0)
 
@@ -51,6 +51,13 @@ class Read:
     def good(self) -> bool:
         """Whether nothing speaks against it so far."""
         return not self.refusals
+
+    @property
+    def late(self) -> bool:
+        """Whether the key had expired when it signed (R12)."""
+        if self.said is None or self.signed_by is None or self.signed_by.valid_until is None:
+            return False
+        return self.signed_by.valid_until <= _signed_at(self.said, self.signed_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,10 @@ class Authenticator:
         try:
             signed_by = self._known(step) or self.verifiers[step.claim.key.type].verify(step.claim, self.now)
             said = statement.parse(step.tag.payload)
+            refusals = tuple(self._refusals(step, said, signed_by))
         except Refused as error:
             return Read(step.name, step.sha512, (Refusal.of(error),))
-        return Read(step.name, step.sha512, tuple(self._refusals(step, said, signed_by)), said, signed_by, step.claim.key)
+        return Read(step.name, step.sha512, refusals, said, signed_by, step.claim.key)
 
     def _known(self, step: _Claimed) -> SignedBy | None:
         """What was found when this very object was verified before with this very key. Certificates are always asked about again."""
@@ -109,13 +117,23 @@ class Authenticator:
         latest, clock = self.now + timedelta(seconds=self.skew), "check the clock here, with: date -u"
         if step.tag.tagger.time != int(said.issued.timestamp()):
             yield Refusal("R13", "the tagger's date is not the date of issue", f"{step.tag.tagger.time}, {format_time(said.issued)}")
-        if said.issued > latest:
+        takes_away = isinstance(said, Withdrawal | Revocation)  # whoever sets a clock back must not keep anything alive
+        if said.issued > latest and not takes_away:
             yield Refusal("R13", "the statement was issued in the future", format_time(said.issued), clock)
-        if signed_by.made is not None and signed_by.made > latest:
+        if signed_by.made is not None and signed_by.made > latest and not takes_away:
             yield Refusal("R13", "the signature was made in the future", format_time(signed_by.made), clock)
-        retired = step.claim.key.retired
-        if retired is not None and said.issued >= retired:
-            yield Refusal("R12", "the key was retired before it signed this", format_time(retired), "sign with the key that replaced it")
+        yield from retirement(step.claim.key, said, signed_by)
+
+
+def retirement(key: HeldKey, said: Statement, signed_by: SignedBy) -> Iterator[Refusal]:
+    """R12: the key, as its holder has it, was retired when it signed; a signature that names a later time than its statement is believed."""
+    if key.retired is not None and key.retired <= _signed_at(said, signed_by):
+        yield Refusal("R12", "the key was retired before it signed this", format_time(key.retired), "sign with the key that replaced it")
+
+
+def _signed_at(said: Statement, signed_by: SignedBy) -> datetime:
+    """When it was signed as far as anybody says: the statement, or a later time that the signature itself names."""
+    return said.issued if signed_by.made is None else max(said.issued, signed_by.made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +154,8 @@ def _begin(name: str, raw: bytes | None, holder: FindHolder) -> _Claimed | Read:
             raise Refused("R7", "the ref is not an annotated tag", hint="sign a tag with vmkeeper")
         tag = tagobject.parse(raw)
         found = holder(claimed)
-        if isinstance(found, Refusal):
-            return Read(name, digest, (found,))
+        if not isinstance(found, Holder):
+            return Read(name, digest, (found,) if isinstance(found, Refusal) else found)
         return _Claimed(name, digest, tag, Claim(claimed_key(tag.kind, tag.signature, tag.signed, found), tag.signed, tag.signature))
     except Refused as error:
         return Read(name, digest, (Refusal.of(error),))

@@ -15,19 +15,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from vmkeeper.errors import Refused, VmkeeperError
-from vmkeeper.model.keys import Compromise
 from vmkeeper.model.release import Release
-from vmkeeper.trust import chain
+from vmkeeper.trust.chain import Links, breaks
 from vmkeeper.trust.enactment import Enactments
 from vmkeeper.trust.history import Record
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorser, TrustedEndorsers
 from vmkeeper.trust.provenance import verify_provenance
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.revocation import Void
+from vmkeeper.trust.revocation import Voids, marks
 from vmkeeper.trust.said import Endorsement, OfEndorser, SignedFile, Withdrawal
-from vmkeeper.trust.signature import Authenticator, Read, held_digest
-from vmkeeper.values import CommitId, format_time, sha512_hex
+from vmkeeper.trust.signature import Authenticator, Read, retirement
+from vmkeeper.values import CommitId, Sha512, format_time, sha512_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +59,10 @@ class Context:
     endorsers: TrustedEndorsers
     """The list in force."""
     enactments: Enactments
-    void: Mapping[str, Void]
+    void: Voids
     reader: Authenticator
     objects: Mapping[str, bytes]
-    """Every tag object by its SHA-512."""
+    """Every tag object that lies where it belongs, by its SHA-512."""
     refuse_provenance: Callable[[Endorsement, Record], tuple[Refusal, ...]]
     """What R31 has against a record's provenance; see `provenance_rule`."""
 
@@ -100,19 +99,32 @@ def provenance_rule(enactments: Enactments, reader: Authenticator) -> Callable[[
 
 def verify(reads: Iterable[Read], context: Context) -> tuple[Verdict, ...]:
     """Judge tags under one list. All tags of an endorser belong in one call, because the chain is judged too."""
-    verdicts = [_judge(read, context) for read in reads]
+    reads = tuple(reads)
+    links = Links(context.objects, said_in(reads))
+    judged = [_judge(read, context, links) for read in reads]
     standing = {
         verdict.tag: (verdict.sha512, verdict.statement)
-        for verdict in verdicts
-        if verdict.statement is not None
-        and verdict.statement.repository == context.reader.repository
-        and not (isinstance(verdict, Rejected) and any(one.rule == "R12" and one.why == _VOID for one in verdict.refusals))
+        for verdict, stolen in judged
+        if verdict.statement is not None and not stolen and verdict.statement.repository == context.reader.repository
     }
-    broken = chain.breaks(standing, context.objects)
-    return tuple(_with_chain(verdict, broken.get(verdict.tag)) for verdict in verdicts)
+    broken = breaks(standing, links, context.reader.repository)
+    return tuple(_with_chain(verdict, broken.get(verdict.tag)) for verdict, _ in judged)
 
 
-_VOID = "the key is not its owner's alone, and this is not one of the tags that its owner stands by"
+def said_in(reads: Iterable[Read]) -> dict[Sha512, OfEndorser]:
+    """What well signed tags of endorsers say, by digest."""
+    return {read.sha512: read.said for read in reads if isinstance(read.said, OfEndorser)}
+
+
+def stolen(reads: Iterable[Read], lists: Iterable[TrustedEndorsers], void: Voids, links: Links) -> frozenset[Sha512]:
+    """Tags that their endorser does not stand by, under any of the lists."""
+    found = set()
+    for read in reads:
+        if isinstance(read.said, OfEndorser):
+            listed = [endorser for one in lists if (endorser := one.endorser(read.said.endorser)) is not None]
+            if any(True for endorser in listed for _ in _not_stood_by(read, endorser, void, links)):
+                found.add(read.sha512)
+    return frozenset(found)
 
 
 def _with_chain(verdict: Verdict, broken: Refusal | None) -> Verdict:
@@ -124,47 +136,40 @@ def _with_chain(verdict: Verdict, broken: Refusal | None) -> Verdict:
     return Rejected(verdict.tag, (broken,), verdict.statement, verdict.sha512)
 
 
-def _judge(read: Read, context: Context) -> Verdict:
+def _judge(read: Read, context: Context, links: Links) -> tuple[Verdict, bool]:
+    """The verdict but for the chain, and whether somebody else may have signed with the endorser's key."""
     said = read.said
-    if not isinstance(said, OfEndorser) or read.signed_by is None or read.held is None:
-        refusals = read.refusals or (Refusal("R6", "this is not an endorsement or a withdrawal", read.tag),)
-        return Rejected(read.tag, refusals, None, read.sha512)
+    if not isinstance(said, OfEndorser) or read.signed_by is None:
+        return Rejected(read.tag, read.refusals, None, read.sha512), False
     endorser = context.endorsers.endorser(said.endorser)
-    if endorser is None or not _has(endorser, read):
+    key = endorser.key_like(read) if endorser is not None else None
+    if endorser is None or key is None:
         why = f"{said.endorser} is not an endorser with this key on the list {context.endorsers.name} in force"
-        return Rejected(read.tag, (*read.refusals, Refusal("R10", why, said.key)), None, read.sha512)
-    refusals = (*read.refusals, *_refusals(said, read, read.signed_by, endorser, context))
-    return Rejected(read.tag, refusals, said, read.sha512) if refusals else Accepted(read.tag, read.sha512, said, read.signed_by)
+        return Rejected(read.tag, (*read.refusals, Refusal("R10", why, said.key)), None, read.sha512), False
+    spoilt = tuple(_not_stood_by(read, endorser, context.void, links))
+    refusals = (*read.refusals, *spoilt, *retirement(key, said, read.signed_by), *_refusals(said, read, read.signed_by, endorser, context))
+    verdict = Rejected(read.tag, refusals, said, read.sha512) if refusals else Accepted(read.tag, read.sha512, said, read.signed_by)
+    return verdict, bool(spoilt)
 
 
-def _has(endorser: TrustedEndorser, read: Read) -> bool:
-    return read.held is not None and held_digest(read.held) in {held_digest(key) for key in endorser.keys}
+def _not_stood_by(read: Read, endorser: TrustedEndorser, void: Voids, links: Links) -> Iterator[Refusal]:
+    """R12: the key is void from a place in the chain on, by the list in force and by revocations, and this tag is not before it."""
+    for mark in marks(replace(read, held=endorser.key_like(read)), void):
+        if read.sha512 not in links.behind(mark):
+            why = "the key is not its owner's alone, and this is not one of the tags that its owner stands by"
+            evidence = f"{read.tag}; what stands is serial {mark.serial} and those before" if mark.serial else read.tag
+            yield Refusal("R12", why, evidence, "endorse it again with another key")
 
 
 def _refusals(said: OfEndorser, read: Read, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
     community = context.endorsers.community
     if not endorser.in_scope(said.appliance, community):
         scope = f"scope {', '.join(endorser.scope.appliances)} for {', '.join(endorser.scope.communities)}"
-        yield Refusal("R10", f"{endorser.name} may not answer for {said.appliance} of {community}", scope)
-    for mark in _marks(said, endorser, read, context):
-        if read.sha512 not in chain.behind(mark, context.objects):
-            evidence = f"serial {said.serial}; it stands by {mark.serial} and those before" if mark.serial else said.key
-            yield Refusal("R12", _VOID, evidence, "endorse it again with another key")
+        yield Refusal("R10", f"{endorser.name} may not answer for {said.appliance} of {community}", scope, "widen the scope by a policy")
     if isinstance(said, Endorsement):
         yield from _validity(said, signed_by, endorser, context)
         yield from _place(said, read, context)
         yield from _record(said, context)
-
-
-def _marks(said: OfEndorser, endorser: TrustedEndorser, read: Read, context: Context) -> Iterator[Compromise]:
-    """From where on the key is void, by the list in force and by revocations."""
-    assert read.held is not None
-    digest = held_digest(read.held)
-    listed = next(key for key in endorser.keys if held_digest(key) == digest)
-    if listed.compromised_since is not None:
-        yield listed.compromised_since
-    if said.key in context.void:
-        yield context.void[said.key].since
 
 
 def _validity(said: Endorsement, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
@@ -196,15 +201,14 @@ def _place(said: Endorsement, read: Read, context: Context) -> Iterator[Refusal]
     """R3: whoever endorses was an endorser under the policy that the endorsement names, not only under a later one."""
     enactments = context.enactments
     if said.policy > enactments.current.number:
-        yield Refusal("R3", f"the endorsement names policy {said.policy}", f"policy {enactments.current.number} is in force")
+        hint = "fetch all tags: a later policy may be in force"
+        yield Refusal("R3", f"the endorsement names policy {said.policy}", f"policy {enactments.current.number} is in force", hint)
         return
-    then = enactments.numbered(said.policy)
-    if then is None:
-        return  # older than what the site pinned: nothing is known of it here, and the policy in force has judged
+    then = enactments.numbered(said.policy) or enactments.policies[0]  # what was before the pinned one, nobody knows here
     listed = then.policy.lists.get(context.endorsers.name)
     endorser = listed.endorser(said.endorser) if listed else None
     community = listed.community if listed else ""
-    if endorser is None or not _has(endorser, read) or not endorser.in_scope(said.appliance, community):
+    if endorser is None or endorser.key_like(read) is None or not endorser.in_scope(said.appliance, community):
         why = f"{said.endorser} could not endorse {said.appliance} with this key under policy {said.policy}"
         yield Refusal("R3", why, f"policy {enactments.current.number} is in force", "endorse it again, under the policy in force")
 

@@ -160,6 +160,65 @@ def test_one_certificate_never_vouches_for_another(gpg: GpgVerifier) -> None:
     assert third == ("R10", "the signature is by a key that is not pinned", ALICE.fingerprint)
 
 
+def test_a_key_that_did_not_consent_to_be_a_subkey_is_none(gpg: GpgVerifier) -> None:
+    claim = Claim(BOB.certificate(subkeys=[ALICE], consent=False), b"x", ALICE.sign(b"x"))
+    gpg.prepare([claim], NOW)
+    found = outcome(gpg, claim)
+    assert not isinstance(found, SignedBy)
+    assert found[:2] == ("R10", "gpg does not call the signature good")
+
+
+def test_r11_a_certificate_made_with_sha1_is_not_taken(gpg: GpgVerifier) -> None:
+    claim = Claim(BOB.certificate(digest=2), b"x", BOB.sign(b"x"))
+    gpg.prepare([claim], NOW)
+    assert outcome(gpg, claim) == ("R10", "gpg does not take the pinned key", BOB.fingerprint)
+
+
+def test_the_end_that_a_key_gives_itself_is_told(gpg: GpgVerifier) -> None:
+    """Subpacket 9: seconds after the key was made."""
+    key = BOB.certificate(parts=[(9, (160 * 86400).to_bytes(4, "big"))])
+    claim = Claim(key, b"x", BOB.sign(b"x"))
+    end = BORN + timedelta(days=160)
+    for now in (NOW, end, end + timedelta(seconds=1), end + timedelta(days=1000)):
+        gpg.prepare([claim], now)
+        found = outcome(gpg, claim, now)
+        assert isinstance(found, SignedBy)
+        assert found.valid_until == end
+
+
+@pytest.mark.parametrize("lifetime", [[], [(9, (160 * 86400).to_bytes(4, "big"))]])
+@pytest.mark.parametrize("now", [NOW, BORN + timedelta(days=161)])
+def test_r12_a_revoked_key_is_refused_even_after_it_expired(gpg: GpgVerifier, lifetime: list[tuple[int, bytes]], now: datetime) -> None:
+    """gpg calls a key that was revoked and has expired since only expired."""
+    primary = Claim(BOB.certificate(parts=lifetime, revoked=[BOB]), b"x", BOB.sign(b"x"))
+    subkey = Claim(BOB.certificate(parts=lifetime, subkeys=[ALICE], revoked=[ALICE]), b"x", ALICE.sign(b"x"))
+    untouched = Claim(subkey.key, b"x", BOB.sign(b"x"))
+    gpg.prepare([primary, subkey, untouched], now)
+    for claim in (primary, subkey):
+        assert outcome(gpg, claim, now) == ("R12", "the key has been revoked", BOB.fingerprint)
+    assert isinstance(outcome(gpg, untouched, now), SignedBy)
+
+
+def test_a_renewed_certificate_has_the_end_that_it_gave_itself_last(gpg: GpgVerifier) -> None:
+    days = [(9, (number * 86400).to_bytes(4, "big")) for number in (100, 160)]
+    claim = Claim(BOB.certificate(parts=days[:1], renewed=[(ISSUED, days[1:])]), b"x", BOB.sign(b"x"))
+    gpg.prepare([claim], NOW)
+    assert gpg.verify(claim, NOW).valid_until == BORN + timedelta(days=160)
+    forever = Claim(BOB.certificate(parts=days[:1], renewed=[(ISSUED, ())]), b"x", BOB.sign(b"x"))
+    assert gpg.verify(forever, NOW).valid_until is None
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.tuples(st.integers(3, 140).filter(lambda kind: kind != 33), st.binary(max_size=40)), max_size=4))
+def test_whatever_a_signature_carries_its_neighbours_are_not_touched(pool: Pool, parts: list[tuple[int, bytes]]) -> None:
+    odd, good = ALICE.claim(b"odd", *parts), many(ALICE, 2)
+    for verifier in (pool.prepared, pool.single):
+        verifier._found.clear()
+    pool.prepared.prepare([good[0], odd, good[1]], NOW)
+    assert all(isinstance(outcome(pool.prepared, claim), SignedBy) for claim in good)
+    assert outcome(pool.prepared, odd) == outcome(pool.single, odd)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\0"])
 def test_words_of_gpg_in_user_ids_and_notations_are_only_words(gpg: GpgVerifier, end: str) -> None:
     words = (end + FORGED.replace("\n", end)).encode()
@@ -242,6 +301,18 @@ def test_a_gpg_that_contradicts_itself_accepts_nothing(
         gpg.prepare(claims, NOW)
         assert {outcome(gpg, claim) for claim in claims} == {("R10", "gpg does not call the signature good", why)}
     assert sorted(runs.sizes) == sizes
+
+
+def test_an_odd_temporary_folder_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "a b%0a\u2028ü"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    monkeypatch.setattr(openpgp, "_SOCKET_PATH", 1000)
+    with GpgVerifier() as gpg:
+        gpg.prepare(many(ALICE, 3), NOW)
+        assert len(list(odd.iterdir())) == 1
+        assert all(isinstance(outcome(gpg, claim), SignedBy) for claim in many(ALICE, 3))
+    assert list(odd.iterdir()) == []
 
 
 def test_nothing_is_left_behind(gpg: GpgVerifier) -> None:

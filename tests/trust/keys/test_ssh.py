@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.keys import SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
+from support.keys import NOW, SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.run import ProgramFailed
 from vmkeeper.trust.keys import ssh
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_signature
+from vmkeeper.trust.keys.interface import Claim, SignedBy
 from vmkeeper.trust.keys.primitives import verify_ecdsa, verify_ed25519, verify_rsa
 
 DATA = b"object 0123\n\nwhat is signed\n"
@@ -81,8 +83,9 @@ def test_disagreement_ssh_keygen_takes_a_security_key_that_nobody_touched(tmp_pa
     signer = SecurityKey().signer(flags=0)
     signature = signer.sign(DATA)
     assert keygen_accepts(tmp_path, text(signer), DATA, signature)
-    with pytest.raises(Refused, match="without anybody touching"):
+    with pytest.raises(Refused, match="without anybody touching") as caught:
         ssh.verify(text(signer), DATA, signature)
+    assert caught.value.rule == "R10"
 
 
 def test_disagreement_ssh_keygen_check_novalidate_is_good_for_any_key(tmp_path: Path) -> None:
@@ -115,34 +118,67 @@ def test_the_parts_that_the_refusals_below_change_are_good() -> None:
     assert ssh.verify(KEY, DATA, sshsig(BLOB, GOOD))
 
 
+CUT, FOLLOW = "the SSH data is cut off", "bytes follow the SSH data"
+NOT_OVER, OTHER_KEY = "the SSH signature is not over this tag by the pinned key", "the signature is by another key than the pinned one"
+OTHER_TYPE, VERSION = "the signature has another type than its key", "this is not an SSH signature of version 1"
+NAMESPACE = "the SSH signature was made for something else than git"
+
+
 @pytest.mark.parametrize(
-    ("signature", "rule"),
+    ("signature", "rule", "what"),
     [
-        (sshsig(BLOB, GOOD, namespace=b"file"), "R10"),
-        (sshsig(BLOB, GOOD, namespace=b""), "R10"),
-        (sshsig(BLOB, GOOD, digest=b"sha1"), "R11"),
-        (sshsig(BLOB, GOOD, digest=b"sha256"), "R10"),
-        (sshsig(BLOB, GOOD, version=0), "R10"),
-        (sshsig(BLOB, GOOD, version=2), "R10"),
-        (sshsig(BLOB, GOOD, reserved=b"x"), "R10"),
-        (sshsig(BLOB, GOOD, magic=b"SSHSIH"), "R10"),
-        (sshsig(BLOB, GOOD + b"x"), "R10"),
-        (sshsig(BLOB, GOOD[:-1]), "R10"),
-        (sshsig(BLOB, _string(b"ssh-rsa") + _string(RAW)), "R10"),
-        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(RAW + b"\0")), "R10"),
-        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(b"")), "R10"),
-        (sshsig(BLOB, b""), "R10"),
-        (sshsig(BLOB + b"x", GOOD), "R10"),
-        (sshsig(b"", GOOD), "R10"),
-        (armour("SSH", dearmour("SSH", sshsig(BLOB, GOOD)) + b"x"), "R10"),
-        (armour("SSH", b""), "R10"),
-        (armour("SSH", b"SSHSIG"), "R10"),
+        (sshsig(BLOB, GOOD, namespace=b"file"), "R10", NAMESPACE),
+        (sshsig(BLOB, GOOD, namespace=b""), "R10", NAMESPACE),
+        (sshsig(BLOB, GOOD, digest=b"sha1"), "R11", "the SSH signature uses a hash that is not taken"),
+        (sshsig(BLOB, GOOD, digest=b"sha256"), "R10", NOT_OVER),
+        (sshsig(BLOB, GOOD, version=0), "R10", VERSION),
+        (sshsig(BLOB, GOOD, version=2), "R10", VERSION),
+        (sshsig(BLOB, GOOD, reserved=b"x"), "R10", "the SSH signature has data in its reserved field"),
+        (sshsig(BLOB, GOOD, magic=b"SSHSIH"), "R10", VERSION),
+        (sshsig(BLOB, GOOD + b"x"), "R10", FOLLOW),
+        (sshsig(BLOB, GOOD[:-1]), "R10", CUT),
+        (sshsig(BLOB, _string(b"ssh-rsa") + _string(RAW)), "R10", OTHER_TYPE),
+        (sshsig(BLOB, _string(b"sk-ssh-ed25519@openssh.com") + _string(RAW) + b"\x01\0\0\0\0"), "R10", OTHER_TYPE),
+        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(RAW + b"\0")), "R10", NOT_OVER),
+        (sshsig(BLOB, _string(b"ssh-ed25519") + _string(b"")), "R10", NOT_OVER),
+        (sshsig(BLOB, b""), "R10", CUT),
+        (sshsig(BLOB + b"x", GOOD), "R10", OTHER_KEY),
+        (sshsig(BLOB[:-1] + bytes([BLOB[-1] ^ 1]), GOOD), "R10", OTHER_KEY),
+        (sshsig(b"", GOOD), "R10", CUT),
+        (armour("SSH", dearmour("SSH", sshsig(BLOB, GOOD)) + b"x"), "R10", FOLLOW),
+        (armour("SSH", b""), "R10", CUT),
+        (armour("SSH", b"SSHSIG"), "R10", CUT),
     ],
 )
-def test_other_structures_are_refused(signature: str, rule: str) -> None:
+def test_other_structures_are_refused(signature: str, rule: str, what: str) -> None:
     with pytest.raises(Refused) as caught:
         ssh.verify(KEY, DATA, signature)
-    assert caught.value.rule == rule
+    assert (caught.value.rule, caught.value.what) == (rule, what)
+
+
+def test_refusals_say_what_was_found() -> None:
+    def why(key: str, signature: str) -> str:
+        with pytest.raises(Refused) as caught:
+            ssh.verify(key, DATA, signature)
+        return caught.value.why
+
+    stranger = SecurityKey().plain_signer()
+    assert why(KEY, stranger.sign(DATA)) == ssh.read_public_key(text(stranger)).fingerprint
+    assert why(KEY, sshsig(BLOB, GOOD, namespace=b"file")) == "namespace b'file'"
+    assert why(KEY, sshsig(BLOB, GOOD, digest=b"sha1")) == "b'sha1'"
+    assert why(KEY, sshsig(BLOB, GOOD + b"xyz")) == "3 bytes"
+    assert why(KEY, sshsig(BLOB, GOOD, digest=b"sha256")) == ssh.read_public_key(KEY).fingerprint
+    untouched = SecurityKey().signer(flags=4)
+    assert why(text(untouched), untouched.sign(DATA)) == "flags 04"
+
+
+def test_a_verifier_takes_ssh_keys(tmp_path: Path) -> None:
+    signer, verifier = ssh_signer(ssh_key(tmp_path)), ssh.SSHVerifier()
+    claim = Claim(signer.key, DATA, signer.sign(DATA))
+    verifier.prepare([claim], NOW)
+    assert verifier.verify(claim, NOW) == SignedBy(signer.id, ssh.read_public_key(text(signer)).material)
+    with pytest.raises(Refused):
+        verifier.verify(Claim(signer.key, DATA + b"x", claim.signature), NOW)
 
 
 @pytest.mark.parametrize(
@@ -196,11 +232,23 @@ def test_ecdsa_numbers_that_are_not_in_their_shortest_form_are_refused() -> None
         assert caught.value.rule == "R10"
 
 
-@pytest.mark.parametrize("lie", [{"curve": b"nistp384"}, {"point": b"\x02" + b"\x01" * 32}, {"point": b"\x04" + b"\x01" * 64}, {"point": b"\0"}])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"curve": b"nistp384"},
+        {"curve": b""},
+        {"curve": b"256"},
+        {"point": b"\x02" + b"\x01" * 32},
+        {"point": b"\x04" + b"\x01" * 64},
+        {"point": b"\0"},
+    ],
+)
 def test_ecdsa_keys_that_are_no_points_of_their_curve_are_refused(lie: dict[str, bytes]) -> None:
     key, signature = _ecdsa(b"", b"", **lie)
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as caught:
         ssh.verify(key, DATA, signature)
+    expected = "the SSH key says one curve and holds another" if "curve" in lie else NOT_OVER
+    assert (caught.value.rule, caught.value.what) == ("R10", expected)
 
 
 def test_unknown_key_types_are_refused_by_name() -> None:
@@ -248,6 +296,47 @@ def test_wrappers_say_yes_and_no() -> None:
     assert not verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made)
 
 
+@pytest.mark.parametrize(("bits", "taken"), [(2047, False), (2048, True), (16384, True), (16385, False)])
+def test_rsa_keys_have_between_2048_and_16384_bits(bits: int, taken: bool) -> None:
+    blob = b"".join(map(_string, (b"ssh-rsa", _mpint(65537), _mpint((1 << (bits - 1)) + 1))))
+    key, signature = f"ssh-rsa {base64.b64encode(blob).decode()}", sshsig(blob, _string(b"rsa-sha2-512") + _string(bytes(bits // 8)))
+    with pytest.raises(Refused) as caught:
+        ssh.verify(key, DATA, signature)
+    assert (caught.value.rule, caught.value.what) == (("R10", NOT_OVER) if taken else ("R11", "the RSA key has a length that is not taken"))
+    assert taken or caught.value.why == f"{bits} bits"
+
+
+@pytest.mark.parametrize("number", [b"", b"\0", b"\0\x01", b"\x80"])
+def test_rsa_numbers_in_another_form_are_refused(number: bytes) -> None:
+    blob = b"".join(map(_string, (b"ssh-rsa", _mpint(65537), number)))
+    with pytest.raises(Refused) as caught:
+        ssh.verify(f"ssh-rsa {base64.b64encode(blob).decode()}", DATA, sshsig(blob, GOOD))
+    assert caught.value.rule == ("R11" if number == b"\0" else "R10")
+
+
+PARTS = st.binary(max_size=40) | st.sampled_from(
+    [b"git", b"sha512", b"sha256", RAW, POINT, GOOD, BLOB, b"ssh-ed25519", b"ssh-rsa", b"nistp256", b"\x01", b"rsa-sha2-256", b"\0" * 300]
+)
+TYPES = st.sampled_from(
+    [b"ssh-ed25519", b"ssh-rsa", b"rsa-sha2-512", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp521", b"sk-ssh-ed25519@openssh.com", b"sk-ecdsa-sha2-nistp256@openssh.com"]
+)  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=7), st.binary(max_size=4), st.sampled_from([0, 1, 2]))
+def test_any_parts_as_a_signature_are_refused(parts: list[bytes], tail: bytes, version: int) -> None:
+    data = b"SSHSIG" + version.to_bytes(4, "big") + b"".join(map(_string, parts)) + tail
+    with pytest.raises(Refused):
+        ssh.verify(KEY, b"other", armour("SSH", data))
+
+
+@given(kind=TYPES, parts=st.lists(PARTS, max_size=4), inner_kind=TYPES, inner=st.lists(PARTS, max_size=3), tail=st.binary(max_size=6))
+def test_any_parts_as_a_key_are_refused(kind: bytes, parts: list[bytes], inner_kind: bytes, inner: list[bytes], tail: bytes) -> None:
+    blob = b"".join(map(_string, (kind, *parts)))
+    signature = sshsig(blob, b"".join(map(_string, (inner_kind, *inner))) + tail)
+    with pytest.raises(Refused):
+        ssh.verify(f"{kind.decode()} {base64.b64encode(blob).decode()}", b"other", signature)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_as_a_signature_are_refused(data: bytes) -> None:
     for tried in (data, b"SSHSIG\0\0\0\1" + data):
@@ -269,6 +358,29 @@ def test_signing_with_a_key_file_gives_the_form_we_verify(tmp_path: Path) -> Non
     file = ssh_key(tmp_path)
     for name in (str(file), f"{file}.pub"):
         assert ssh.verify(ssh_public(file), DATA, ssh.sign(name, DATA))
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An ssh-agent of its own."""
+    socket = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+    yield
+    process.terminate()
+    process.communicate()
+
+
+@pytest.mark.usefixtures("agent")
+def test_signing_with_a_key_in_the_agent_gives_the_form_we_verify(tmp_path: Path) -> None:
+    file = ssh_key(tmp_path)
+    subprocess.run(["ssh-add", "-q", str(file)], check=True, timeout=60)
+    public = ssh_public(file)
+    file.unlink()
+    for name in (f"key::{public}", f"{public} a comment"):
+        assert ssh.verify(public, DATA, ssh.sign(name, DATA))
 
 
 def test_the_public_half_is_found_however_git_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

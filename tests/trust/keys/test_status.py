@@ -16,7 +16,7 @@ from vmkeeper.trust.keys.status import Answer, Listed, Reading, judge, read_list
 
 PRIMARY, SUBKEY, STRANGER = "A" * 40, "B" * 40, "C" * 40
 MADE, MOMENT = int(ISSUED.timestamp()), int(NOW.timestamp())
-OURS = Reading(SignaturePacket(22, "sha512", MADE, SUBKEY), PRIMARY, "ed25519:00")
+OURS = Reading(SignaturePacket(b"", 22, "sha512", MADE, SUBKEY), PRIMARY, "ed25519:00")
 LISTING = {PRIMARY: Listed(False, None), SUBKEY: Listed(False, None)}
 VALIDSIG = f"{SUBKEY} 2026-05-31 {MADE} 0 4 0 22 10 00 {PRIMARY}"
 GOOD: Answer = (

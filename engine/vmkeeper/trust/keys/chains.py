@@ -27,11 +27,12 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 def chain_of(leaf: x509.Certificate, others: Iterable[x509.Certificate], authorities: Authorities, at: datetime, *, anchor: Anchor = "root") -> Chain:
     """The shortest chain of good certificates from a signer's to one of the authorities', which must have been valid `at` that time.
 
-    others: certificates that may stand between but count for nothing by themselves. anchor: "root" wants the chain to end
-    in a self-signed certificate among the authorities, "any" in any of them. Raises Refused: R11, R19.
+    others: certificates that may stand between but count for nothing by themselves; one with the name of an authority that
+    is there is left out, so that no authority can speak for another one. anchor: "root" wants the chain to end in a
+    self-signed certificate among the authorities, "any" in any of them. Raises Refused: R11, R19.
     """
-    trusted = frozenset(authorities.certificates)
-    pool = tuple(dict.fromkeys((*authorities.certificates, *others)))
+    trusted, names = frozenset(authorities.certificates), frozenset(one.subject for one in authorities.certificates)
+    pool = (*authorities.certificates, *(one for one in others if one.subject not in names))
     waiting: deque[Chain] = deque([(leaf,)])
     seen, fault = {leaf}, _unknown(leaf)
     while waiting:
@@ -39,6 +40,9 @@ def chain_of(leaf: x509.Certificate, others: Iterable[x509.Certificate], authori
         if path[-1] in trusted and (anchor == "any" or path[-1].issuer == path[-1].subject):
             _may_sign(leaf, at)
             return path
+        if weak := weak_digest(path[-1].signature_hash_algorithm):
+            fault = Refused("R11", "a certificate is signed with a weak digest", why=f"{subject(path[-1])}: {weak}", hint="have it issued anew")
+            continue
         for one in pool:
             if one not in seen and _issued(one, path[-1]):
                 seen.add(one)
@@ -107,8 +111,6 @@ def _issued(authority: x509.Certificate, issued: x509.Certificate) -> bool:
 
 def _may_issue(authority: x509.Certificate, below: Chain, at: datetime) -> None:
     """Refuse a certificate that must not be the issuer of the last one of `below`."""
-    if weak := weak_digest(below[-1].signature_hash_algorithm):
-        raise Refused("R11", "a certificate is signed with a weak digest", why=f"{subject(below[-1])}: {weak}", hint="have it issued anew")
     strong_key(authority)
     limits, usage = _extension(authority, x509.BasicConstraints), _usage(authority)
     if limits is None or not limits.ca or (usage and not usage.key_cert_sign):

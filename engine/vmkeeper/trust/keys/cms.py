@@ -8,7 +8,7 @@ signature value, so nothing in them can change unseen.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,9 +23,13 @@ from vmkeeper.trust.keys.certificates import load_certificate
 _DATA, _SIGNED_DATA = (bytes.fromhex(f"2a864886f70d01070{number}") for number in (1, 2))
 _CONTENT_TYPE, _MESSAGE_DIGEST, _SIGNING_TIME = (bytes.fromhex(f"2a864886f70d01090{number}") for number in (3, 4, 5))
 _DIGESTS = {bytes.fromhex(f"60864801650304020{number}"): name for number, name in ((1, "sha256"), (2, "sha384"), (3, "sha512"))}
+_SHA1 = {bytes.fromhex("2b0e03021a"): "sha1"}
 _RSA = bytes.fromhex("2a864886f70d010101")
-_RSA_WITH = {name: bytes.fromhex(f"2a864886f70d0101{number}") for name, number in (("sha256", "0b"), ("sha384", "0c"), ("sha512", "0d"))}
+_RSA_WITH = {
+    name: bytes.fromhex(f"2a864886f70d0101{number}") for name, number in (("sha1", "05"), ("sha256", "0b"), ("sha384", "0c"), ("sha512", "0d"))
+}
 _ECDSA_WITH = {name: bytes.fromhex(f"2a8648ce3d04030{number}") for name, number in (("sha256", 2), ("sha384", 3), ("sha512", 4))}
+_ECDSA_WITH["sha1"] = bytes.fromhex("2a8648ce3d0401")
 """Object identifiers as their contents in DER (RFC 5652, RFC 5754)."""
 _NAMES = {"2b0e03021a": "SHA-1", "2a864886f70d0205": "MD5", "2a864886f70d01010a": "RSASSA-PSS"}
 _INTEGER, _OCTETS, _NULL, _OID, _UTC_TIME, _TIME, _SEQUENCE, _SET = 0x02, 0x04, 0x05, 0x06, 0x17, 0x18, 0x30, 0x31
@@ -63,10 +67,13 @@ class _Element:
     raw: bytes
 
 
-def read(data: bytes) -> SignedData:
-    """Read a detached signature with one signer, in BER. Raises Refused: R17 for another form, R11 for a weak or unknown algorithm."""
+def read(data: bytes, *, sha1: bool = False) -> SignedData:
+    """Read a detached signature with one signer, in BER. Raises Refused: R17 for another form, R11 for a weak or unknown algorithm.
+
+    sha1: take SHA-1 too, which old image lists are signed with.
+    """
     try:
-        return _signed_data(data)
+        return _signed_data(data, _DIGESTS | _SHA1 if sha1 else _DIGESTS)
     except (LookupError, ValueError):
         raise _not_right("it is not a CMS SignedData that can be read") from None
 
@@ -93,7 +100,7 @@ def canonical(signed: SignedData) -> bytes:
     return _der(_SEQUENCE, _der(_OID, _SIGNED_DATA), _der(_TAGGED, body))
 
 
-def _signed_data(data: bytes) -> SignedData:
+def _signed_data(data: bytes, digests: Mapping[bytes, str]) -> SignedData:
     whole, end = _element(data, 0, 0)
     kind, wrapped = _parts(whole, _SEQUENCE)
     (body,) = _parts(wrapped, _TAGGED)
@@ -108,17 +115,17 @@ def _signed_data(data: bytes) -> SignedData:
     certificates = _certificates(optional[0])
     if len(_parts(signers, _SET)) != 1:
         raise _not_right("it does not have exactly one signer")
-    return _signer(_parts(signers.children[0], _SEQUENCE), certificates)
+    return _signer(_parts(signers.children[0], _SEQUENCE), certificates, digests)
 
 
-def _signer(parts: tuple[_Element, ...], certificates: tuple[x509.Certificate, ...]) -> SignedData:
+def _signer(parts: tuple[_Element, ...], certificates: tuple[x509.Certificate, ...], digests: Mapping[bytes, str]) -> SignedData:
     if parts[3].tag != _TAGGED:
         raise _not_right("it has no signed attributes")
     _, name, digest, attributes, algorithm, value, *unsigned = parts
     if [one.tag for one in unsigned] not in ([], [_TAGGED_1]) or attributes.raw[1] == _INDEFINITE:
         raise ValueError
     certificate = _named(name, certificates)
-    hashed, number = _algorithm(digest, algorithm)
+    hashed, number = _algorithm(digest, algorithm, digests)
     found = dict(_attributes(attributes))
     (content_type,), (content_digest,) = found[_CONTENT_TYPE], found[_MESSAGE_DIGEST]
     if _number(content_type) != _DATA:
@@ -135,12 +142,12 @@ def _signer(parts: tuple[_Element, ...], certificates: tuple[x509.Certificate, .
     )
 
 
-def _algorithm(digest: _Element, algorithm: _Element) -> tuple[str, bytes]:
+def _algorithm(digest: _Element, algorithm: _Element, digests: Mapping[bytes, str]) -> tuple[str, bytes]:
     """Name of the digest, identifier of the signature's algorithm."""
     hashed, number = _number(_parts(digest, _SEQUENCE)[0]), _number(_parts(algorithm, _SEQUENCE)[0])
-    if hashed not in _DIGESTS:
+    if hashed not in digests:
         raise Refused("R11", "the signature is made with a digest that is not taken", why=_named_number(hashed), hint="sign with SHA-256 or SHA-512")
-    name = _DIGESTS[hashed]
+    name = digests[hashed]
     if number not in (_RSA, _RSA_WITH[name], _ECDSA_WITH[name]):
         hint = "sign with RSA (PKCS #1 v1.5) or ECDSA, and with one digest throughout"
         raise Refused("R11", "the signature is made with an algorithm that is not taken", why=f"{_named_number(number)} with {name}", hint=hint)

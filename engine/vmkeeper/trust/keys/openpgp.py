@@ -22,7 +22,7 @@ from typing import Self
 
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.run import Result, program, run
-from vmkeeper.trust.keys.armour import dearmour, decode_public_key
+from vmkeeper.trust.keys.armour import decode_public_key
 from vmkeeper.trust.keys.interface import Claim, HeldOpenPGPKey, SignedBy
 from vmkeeper.trust.keys.packets import literal, normalised, read_certificate, read_signature
 from vmkeeper.trust.keys.status import Answer, Listed, Reading, judge, read_listing, read_status
@@ -70,15 +70,16 @@ class _Home:
     def ask(self, messages: Sequence[bytes], moment: int) -> tuple[int, list[Answer | None]]:
         """gpg's exit status and what it says about each signed message."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            files = [f"{folder}/{number}" for number in range(len(messages))]
+            files = [f"{Path(folder).name}/{number}" for number in range(len(messages))]
             for file, message in zip(files, messages, strict=True):
-                Path(file).write_bytes(message)
-            done = self._run(moment, "--status-fd", "2", "--logger-fd", "1", "--multifile", "--verify", stdin="\n".join([*files, ""]).encode())
+                (self.folder / file).write_bytes(message)
+            names = "".join(f"{file}\n" for file in files).encode()
+            done = self._run(moment, "--status-fd", "2", "--logger-fd", "1", "--multifile", "--verify", stdin=names)
         return done.status, read_status(done.stderr, files)
 
     def _run(self, moment: int, *arguments: str, stdin: bytes = b"") -> Result:
         command = [*self._command, "--faked-system-time", f"{moment}!", *arguments]
-        return run(command, stdin=stdin, env={"HOME": str(self.folder)}, check=False)
+        return run(command, stdin=stdin, env={"HOME": str(self.folder)}, cwd=self.folder, check=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class _Task:
 
     @property
     def message(self) -> bytes:
-        return dearmour("PGP", self.claim.signature) + literal(self.claim.signed)
+        return self.reading.packet.data + literal(self.claim.signed)
 
 
 class GpgVerifier:
@@ -116,11 +117,11 @@ class GpgVerifier:
 
     def verify(self, claim: Claim, now: datetime) -> SignedBy:
         """See `KeyVerifier`. A signature made after `now` is judged at the time it was made; its `made` tells."""
-        task = _task(claim)
-        moment = max(int(now.timestamp()), task.reading.packet.created)
-        if (claim, moment) not in self._found:
-            self._settle([task], moment)
-        found = self._found[claim, moment]
+        asked = claim, int(now.timestamp())
+        if asked not in self._found:
+            task = _task(claim)
+            self._found[asked] = self._settle([task], max(asked[1], task.reading.packet.created))[claim]
+        found = self._found[asked]
         if isinstance(found, Refused):
             raise found.with_traceback(None)
         return found
@@ -138,29 +139,36 @@ class GpgVerifier:
                 groups[task.armour].append(task)
         for tasks in groups.values():
             for start in range(0, len(tasks), _AT_ONCE):
-                self._settle(tasks[start : start + _AT_ONCE], moment)
+                found = self._settle(tasks[start : start + _AT_ONCE], moment)
+                self._found |= {(claim, moment): outcome for claim, outcome in found.items()}
 
-    def _settle(self, tasks: list[_Task], moment: int) -> None:
-        """Find the answer to each task, all of one certificate.
+    def _settle(self, tasks: list[_Task], moment: int) -> dict[Claim, SignedBy | Refused]:
+        """The answer to each task, all of one certificate.
 
         A good answer counts only if gpg ended with status 0, and one bad signature among many gives another one: then
         the good ones are asked again without it. Where gpg broke off, the one that it broke off at is asked alone.
         """
         home = self._home(tasks[0].armour)
+        found: dict[Claim, SignedBy | Refused] = {}
         pending = [tasks]
         while pending:
             asked = pending.pop()
             status, answers = home.ask([task.message for task in asked], moment)
-            outcomes = [(task, _outcome(answer, home.listing(moment), task.reading, moment)) for task, answer in zip(asked, answers, strict=True)]
-            good = [task for task, outcome in outcomes if isinstance(outcome, SignedBy) and status != 0]
-            silent = [task for task, outcome in outcomes if outcome is None]
-            self._found |= {(task.claim, moment): outcome for task, outcome in outcomes if outcome is not None and task not in good}
+            good, silent = [], []
+            for task, answer in zip(asked, answers, strict=True):
+                outcome = _outcome(answer, home.listing(moment), task.reading, moment)
+                if outcome is None:
+                    silent.append(task)
+                elif status != 0 and isinstance(outcome, SignedBy):
+                    good.append(task)
+                else:
+                    found[task.claim] = outcome
             if len(asked) > 1:
                 parts = [silent[:1], silent[1:], *([good] if len(good) < len(asked) else [[task] for task in good])]
                 pending += [part for part in parts if part]
             elif good or silent:
-                why = f"it ended with status {status}"
-                self._found[asked[0].claim, moment] = Refused("R10", "gpg does not call the signature good", why=why)
+                found[asked[0].claim] = Refused("R10", "gpg does not call the signature good", why=f"it ended with status {status}")
+        return found
 
     def _home(self, armour: str) -> _Home:
         if armour not in self._homes:

@@ -71,6 +71,8 @@ class Certificate:
 class SignaturePacket:
     """A version 4 signature over a binary document. `created` in seconds since 1970; `issuer` is the signing (sub)key."""
 
+    data: bytes
+    """The whole packet."""
     algorithm: int
     hash: str
     created: int
@@ -149,7 +151,7 @@ def _signature(body: bytes, signed: bytes) -> SignaturePacket:
     if body[end + 12 : end + 14] != covered[:2]:
         raise Refused("R10", "the signature is not over this tag", why="its digest begins with other bytes")
     _numbers(body[end + 14 :], _NUMBERS[algorithm])
-    return SignaturePacket(algorithm, HASHES[digest], int.from_bytes(created, "big"), fingerprint[1:].hex().upper())
+    return SignaturePacket(_packet(body), algorithm, HASHES[digest], int.from_bytes(created, "big"), fingerprint[1:].hex().upper())
 
 
 def _numbers(data: bytes, count: int) -> list[int]:

@@ -42,7 +42,12 @@ _ASKING = (
     *("GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "PINENTRY_USER_DATA"),
     *("PKCS11_MODULE_PATH", "SOFTHSM2_CONF"),
 )
-_HASHES: dict[str, hashes.HashAlgorithm] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303 - for old image lists, where a site allows it; `cms.read` gives it nowhere else
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
 _LIMITS = Limits(memory=1 << 30, file_size=64 << 20, cpu=30)
 
 
@@ -102,26 +107,36 @@ class X509Verifier:
         return SignedBy(f"x509:{found.sha256}", of_public_key(strong_key(signed.certificate)), signed.signing_time, until)
 
     def _judgement(self, signed: SignedData, data: bytes, content: bytes, now: datetime) -> Refused | None:
-        """Why the certificate does not serve now, or did not when it expired; openssl checks no times, for it knows one only."""
+        """Why the certificate does not serve now, or did not when it expired; openssl knows one time only, so it then checks none."""
+        until = signed.certificate.not_valid_after_utc
         try:
-            chain = chain_of(signed.certificate, (), self._authorities, min(now, signed.certificate.not_valid_after_utc))
+            chain = chain_of(signed.certificate, (), self._authorities, min(now, until))
             check_revocation(chain, self._authorities, now)
-            _openssl_verdict(data, content, chain, self._authorities, ["-no_check_time", "-purpose", "any"])
+            timing = ["-no_check_time"] if until <= now else ["-attime", str(int(now.timestamp()))]
+            _openssl_verdict(data, content, chain, self._authorities, [*timing, "-purpose", "any"])
         except Refused as error:
             return error
         return None
 
 
 def verify_detached(
-    signature: bytes, content: bytes, authorities: Authorities, now: datetime, *, purpose: Purpose = "smimesign", anchor: Anchor = "root"
+    signature: bytes,
+    content: bytes,
+    authorities: Authorities,
+    now: datetime,
+    *,
+    purpose: Purpose = "smimesign",
+    anchor: Anchor = "root",
+    sha1: bool = False,
 ) -> x509.Certificate:
     """Verify a detached CMS signature (BER or DER) over `content`; the signer's certificate.
 
-    purpose: what the signer's certificate must be for, as openssl names it. anchor: see `chain_of`. Whether the signer is
+    purpose: what the signer's certificate must be for, as openssl names it. anchor: see `chain_of`. sha1: take a signature
+    made with SHA-1; certificates must be signed with something better all the same. Whether the signer is
     the one that is expected is the caller's to compare, by decoded name. Raises Refused: R17 (form, or not over this
     content), R11 (weak digest or key), R19 (chain, validity, purpose), R12 (revoked), R18 (revocation list), R32.
     """
-    signed = read(signature)
+    signed = read(signature, sha1=sha1)
     chain = chain_of(signed.certificate, signed.others, authorities, now, anchor=anchor)
     check_revocation(chain, authorities, now)
     _own_verdict(signed, content)

@@ -1,0 +1,43 @@
+"""What would count if another policy were in force: the same tags, judged under an endorsers/ tree that nobody has signed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from vmkeeper.model.site import Approval
+from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.enactment import Enacted, Enactments
+from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.policy import Policy
+from vmkeeper.trust.verify import Context, provenance_rule, verify
+from vmkeeper.values import CommitId, Name, Sha512
+
+_ANY = (Approval(appliance="*"),)
+
+
+def decisions(judgement: Judgement) -> dict[Name, tuple[Decision, ...]]:
+    """What each endorser list in force decides about every release that tags name, with every version approved."""
+    lists = judgement.enactments.current.policy.lists
+    return {name: decide(verdicts, endorsers=lists[name], approve=_ANY, block=()) for name, verdicts in judgement.verdicts.items()}
+
+
+def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512) -> Mapping[Name, tuple[Decision, ...]]:
+    """The same if `policy`, the endorsers/ tree of `commit`, came into force next. Whom only it names has signed nothing that counts."""
+    current = judgement.enactments.current
+    now = judgement.reader.now.replace(microsecond=0)
+    changes = {"number": current.number + 1, "previous": current.said.content, "commit": commit, "tree": tree}
+    said = current.said.model_copy(update={**changes, "issued": now, "expires": now + timedelta(days=1)})
+    next_one = Enacted(policy, said, ())
+    enactments = Enactments((*judgement.enactments.policies, next_one), (), ())
+    rule = provenance_rule(enactments, judgement.reader)
+    derived = policy.derivation(now)
+    found = {}
+    for name, endorsers in policy.lists.items():
+        context = Context(endorsers, enactments, judgement.void, judgement.reader, judgement.objects, rule)
+        made = decide(verify(judgement.reads, context), endorsers=endorsers, approve=_ANY, block=())
+        wrong = derived.get(name, ())
+        found[name] = (
+            tuple(Decision(one.appliance, one.version, (*one.refusals, *wrong), one.endorsements, one.nearest) for one in made) if wrong else made
+        )
+    return found

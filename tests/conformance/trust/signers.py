@@ -1,0 +1,335 @@
+"""Keys of every kind for made-up repositories, and the signatures that they make. Nothing here comes from the implementation under test.
+
+Forms: OpenSSH's PROTOCOL.sshsig and PROTOCOL.u2f, RFC 5652 (CMS), RFC 4880 through gpg itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ISSUED = NOW - timedelta(days=1)
+Sign = Callable[[bytes, datetime], str]
+
+
+@dataclass(frozen=True)
+class Signer:
+    """`id`: how statements name it. `listed`, `held`: how documents and pins do. `files`: what it needs below endorsers/."""
+
+    id: str
+    listed: dict[str, Any]
+    held: dict[str, Any]
+    sign: Sign
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def marked(self, **state: Any) -> Signer:
+        """The same key with `retired` or `compromised_since`."""
+        return replace(self, listed={**self.listed, **state}, held={**self.held, **state})
+
+    def at(self, moment: datetime) -> Signer:
+        """The same key, whose clock always shows that moment."""
+        return replace(self, sign=lambda data, _: self.sign(data, moment))
+
+
+def block(label: str, data: bytes, width: int) -> str:
+    """Text between BEGIN and END lines."""
+    text = base64.b64encode(data).decode()
+    lines = [text[start : start + width] for start in range(0, len(text), width)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
+
+
+# SSH
+
+
+def _string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _mpint(number: int) -> bytes:
+    return _string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def sshsig(public: bytes, inner: bytes, namespace: bytes = b"git", digest: bytes = b"sha512") -> str:
+    parts = (public, namespace, b"", digest, inner)
+    return block("SSH SIGNATURE", b"SSHSIG" + (1).to_bytes(4, "big") + b"".join(map(_string, parts)), 70)
+
+
+def _to_sign(data: bytes, namespace: bytes, digest: str) -> bytes:
+    return b"SSHSIG" + b"".join(map(_string, (namespace, b"", digest.encode(), hashlib.new(digest, data).digest())))
+
+
+def _ssh(kind: bytes, public: bytes, make: Callable[[bytes], bytes], namespace: bytes = b"git", digest: str = "sha512") -> Signer:
+    key = {"type": "ssh", "key": f"{kind.decode()} {base64.b64encode(public).decode()}"}
+    fingerprint = base64.b64encode(hashlib.sha256(public).digest()).decode().rstrip("=")
+
+    def sign(data: bytes, _: datetime) -> str:
+        return sshsig(public, make(_to_sign(data, namespace, digest)), namespace, digest.encode())
+
+    return Signer(f"ssh:SHA256:{fingerprint}", key, key, sign)
+
+
+def _seed(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def _point(private: Ed25519PrivateKey) -> bytes:
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def ssh(name: str, namespace: bytes = b"git", digest: str = "sha512") -> Signer:
+    """An ed25519 key that is always the same for a name."""
+    private, kind = _seed(name), b"ssh-ed25519"
+    public = _string(kind) + _string(_point(private))
+    return _ssh(kind, public, lambda data: _string(kind) + _string(private.sign(data)), namespace, digest)
+
+
+def security_key(name: str, flags: int = 1, *, as_plain: bool = False) -> Signer:
+    """A security key in software; without flag 1 nobody touched it. as_plain: its point signs as an ordinary key."""
+    if as_plain:
+        return ssh(name)
+    private, kind, application = _seed(name), b"sk-ssh-ed25519@openssh.com", b"ssh:"
+    public = b"".join(map(_string, (kind, _point(private), application)))
+
+    def make(data: bytes) -> bytes:
+        tail = bytes([flags]) + (7).to_bytes(4, "big")
+        raw = private.sign(hashlib.sha256(application).digest() + tail + hashlib.sha256(data).digest())
+        return _string(kind) + _string(raw) + tail
+
+    return _ssh(kind, public, make)
+
+
+@cache
+def ssh_ecdsa(name: str) -> Signer:
+    private, kind = ec.derive_private_key(int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") >> 1, ec.SECP256R1()), b"ecdsa-sha2-nistp256"
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    def make(data: bytes) -> bytes:
+        numbers = decode_dss_signature(private.sign(data, ec.ECDSA(hashes.SHA256())))
+        return _string(kind) + _string(b"".join(map(_mpint, numbers)))
+
+    return _ssh(kind, b"".join(map(_string, (kind, b"nistp256", point))), make)
+
+
+@cache
+def ssh_rsa(name: str, bits: int = 2048, algorithm: str = "rsa-sha2-512") -> Signer:
+    return _ssh_rsa(_rsa(f"ssh {name}", bits), algorithm)
+
+
+def _ssh_rsa(private: rsa.RSAPrivateKey, algorithm: str) -> Signer:
+    numbers = private.public_key().public_numbers()
+    hashed: hashes.HashAlgorithm = hashes.SHA1() if algorithm == "ssh-rsa" else hashes.SHA512()
+
+    def make(data: bytes) -> bytes:
+        return _string(algorithm.encode()) + _string(private.sign(data, padding.PKCS1v15(), hashed))
+
+    return _ssh(b"ssh-rsa", _string(b"ssh-rsa") + _mpint(numbers.e) + _mpint(numbers.n), make)
+
+
+@cache
+def _rsa(name: str, bits: int) -> rsa.RSAPrivateKey:
+    """One key for each name and size as long as the process lives."""
+    return rsa.generate_private_key(65537, bits)
+
+
+def ssh_of_rsa(name: str) -> Signer:
+    """The key pair of the certificate of that name, as an SSH key."""
+    return _ssh_rsa(_rsa(f"x509 {name}", 2048), "rsa-sha2-512")
+
+
+# OpenPGP, by gpg
+
+
+@cache
+def _home() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vmk-", dir="/tmp"))
+    folder.chmod(0o700)
+
+    def close() -> None:
+        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False, capture_output=True, timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(close)
+    return folder
+
+
+def gpg(*words: str, data: bytes = b"", at: datetime = BORN) -> bytes:
+    command = ["gpg", "--homedir", str(_home()), "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""]
+    command += ["--faked-system-time", f"{int(at.timestamp())}!", *words]
+    done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=120, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout
+
+
+@cache
+def _fingerprint(address: str, algorithm: str, expires: str, subkey: str) -> str:
+    gpg("--quick-generate-key", f"<{address}>", algorithm, "sign", expires)
+    fingerprint = next(line.split(":")[9] for line in _listing(address) if line.startswith("fpr:"))
+    if subkey:
+        gpg("--quick-add-key", fingerprint, subkey, "sign", "0")
+    return fingerprint
+
+
+def _listing(address: str) -> list[str]:
+    return gpg("--with-colons", "--list-keys", f"<{address}>").decode().splitlines()
+
+
+@cache
+def openpgp(name: str, *options: str, algorithm: str = "ed25519", expires: str = "0", subkey: str = "", by_subkey: bool = True) -> Signer:
+    """A key of gpg's. options: for signing. expires: as gpg writes it, from 2026-01-01. subkey: algorithm of a signing subkey, which signs."""
+    address = f"{name}.{algorithm}.{expires}.{subkey}@example.org"
+    fingerprint = _fingerprint(address, algorithm, expires, subkey)
+    user = fingerprint if by_subkey else f"{fingerprint}!"
+
+    @cache
+    def sign(data: bytes, at: datetime) -> str:
+        flags = ("--armor", "--no-comments", "--no-emit-version", *(options or ("--digest-algo", "SHA512")))
+        return gpg(*flags, "--local-user", user, "--detach-sign", data=data, at=at).decode()
+
+    return _openpgp(fingerprint, gpg("--armor", "--export", fingerprint), sign)
+
+
+def revoked(name: str) -> Signer:
+    """A key whose certificate holds its owner's revocation; it signs as before."""
+    whole = openpgp(name)
+    fingerprint = whole.listed["fingerprint"]
+    revocation = (_home() / "openpgp-revocs.d" / f"{fingerprint}.rev").read_text().replace(":-----BEGIN", "-----BEGIN")
+    with tempfile.TemporaryDirectory(dir=_home()) as other:
+        words = ["gpg", "--homedir", other, "--batch", "--faked-system-time", f"{int(ISSUED.timestamp())}!"]
+        for data in (whole.held["armour"].encode(), revocation.encode()):
+            subprocess.run([*words, "--import"], input=data, capture_output=True, check=True, timeout=60)
+        exported = subprocess.run([*words, "--armor", "--export", fingerprint], capture_output=True, check=True, timeout=60).stdout
+    return _openpgp(fingerprint, exported, whole.sign)
+
+
+def openpgp_of(signer: Signer, number: int = 0) -> Signer:
+    """An ed25519 key of gpg's, or its subkey of that number, as an SSH key; it cannot sign here."""
+    listing = gpg("--with-colons", "--list-keys", signer.listed["fingerprint"]).decode().splitlines()
+    fingerprint = [line.split(":")[9] for line in listing if line.startswith("fpr:")][number]
+    public = base64.b64decode(gpg("--export-ssh-key", f"{fingerprint}!").split()[1])
+    return _ssh(b"ssh-ed25519", public, lambda _: b"")
+
+
+def _openpgp(fingerprint: str, armour: bytes, sign: Sign) -> Signer:
+    listed = {"type": "openpgp", "fingerprint": fingerprint, "file": f"keys/{fingerprint}.asc"}
+    held = {"type": "openpgp", "fingerprint": fingerprint, "armour": armour.decode()}
+    return Signer(f"openpgp:{fingerprint}", listed, held, sign, {listed["file"]: armour})
+
+
+# X.509, with CMS written part by part
+
+
+@dataclass(frozen=True)
+class Identity:
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+    name: str
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+
+def _name(common_name: str) -> x509.Name:
+    parts = ((NameOID.DOMAIN_COMPONENT, "org"), (NameOID.DOMAIN_COMPONENT, "example"), (NameOID.COMMON_NAME, common_name))
+    return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+
+
+@cache
+def issue(common_name: str, issuer: Identity | None = None, *, bits: int = 2048, days: int = 900, key: str = "", digest: str = "sha256") -> Identity:
+    """A certificate of an authority (without an issuer), or of a person. It is valid from 2025 on, for 2000 days or until `days` after 2026."""
+    private = _rsa(f"x509 {key or common_name}", bits)
+    end = BORN + timedelta(days=days)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(common_name))
+        .issuer_name(_name(issuer.name) if issuer else _name(common_name))
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(BORN - timedelta(days=365))
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+    )
+    if issuer is not None:
+        builder = builder.add_extension(x509.KeyUsage(True, True, False, False, False, False, False, False, False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+    hashed = hashes.SHA1() if digest == "sha1" else hashes.SHA256()
+    return Identity(builder.sign(issuer.key if issuer else private, hashed), private, common_name)
+
+
+def crl(
+    issuer: Identity, *serials: Identity, made: datetime = ISSUED, until: datetime = NOW + timedelta(days=7), by: Identity | None = None
+) -> bytes:
+    """An authority's revocation list that names certificates."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject).last_update(made).next_update(until)
+    for one in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(made - timedelta(hours=1))
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign((by or issuer).key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    value = b"".join(parts)
+    width = (len(value).bit_length() + 7) // 8
+    return bytes([tag]) + (bytes([len(value)]) if len(value) < 128 else bytes([128 | width]) + len(value).to_bytes(width, "big")) + value
+
+
+_OID = {
+    name: der(6, bytes.fromhex(number))
+    for name, number in (
+        ("data", "2a864886f70d010701"), ("signed data", "2a864886f70d010702"), ("content type", "2a864886f70d010903"),
+        ("message digest", "2a864886f70d010904"), ("signing time", "2a864886f70d010905"), ("rsa", "2a864886f70d010101"),
+        ("sha1", "2b0e03021a"), ("sha256", "608648016503040201"), ("sha512", "608648016503040203"),
+    )
+}  # fmt: skip
+
+
+def cms(identity: Identity, data: bytes, at: datetime, digest: str = "sha512", attributes: bool = True, signers: int = 1) -> bytes:
+    """A detached signature in DER with the signer's certificate and nothing that may be left out."""
+    held = [
+        (_OID["content type"], _OID["data"]),
+        (_OID["message digest"], der(4, hashlib.new(digest, data).digest())),
+        (_OID["signing time"], der(0x17, at.strftime("%y%m%d%H%M%SZ").encode())),
+    ]
+    body = b"".join(sorted(der(0x30, kind, der(0x31, value)) for kind, value in held))
+    hashed = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha512": hashes.SHA512}[digest]()
+    value = identity.key.sign(der(0x31, body) if attributes else data, padding.PKCS1v15(), hashed)
+    serial = identity.certificate.serial_number
+    named = der(0x30, identity.certificate.issuer.public_bytes(), der(2, serial.to_bytes(serial.bit_length() // 8 + 1, "big")))
+    algorithm = der(0x30, _OID[digest])
+    info = der(0x30, der(2, b"\1"), named, algorithm, der(0xA0, body) if attributes else b"", der(0x30, _OID["rsa"], der(5)), der(4, value))
+    content = der(0x30, der(2, b"\1"), der(0x31, algorithm), der(0x30, _OID["data"]), der(0xA0, identity.der), der(0x31, info * signers))
+    return der(0x30, _OID["signed data"], der(0xA0, content))
+
+
+def certificate(identity: Identity, issuer: Identity, *, pinned: bool = False, digest: str = "sha512", **how: Any) -> Signer:
+    """A grid certificate as a key. pinned: this one certificate and no other with its names."""
+    sha256 = hashlib.sha256(identity.der).hexdigest()
+    names = {"subject": f"/DC=org/DC=example/CN={identity.name}", "issuer": f"/DC=org/DC=example/CN={issuer.name}"}
+    key = {"type": "x509", **names, **({"certificate": sha256} if pinned else {})}
+    return Signer(f"x509:{sha256}", key, key, lambda data, at: block("SIGNED MESSAGE", cms(identity, data, at, digest, **how), 64))
