@@ -29,6 +29,7 @@ RIGHTS = {
     "plan-comment.yml": {"comment": {"actions": "read", "pull-requests": "write"}},
     "merge.yml": {"apply": {"contents": "write"}},
     "endorse.yml": {"publish": {"contents": "read"}},
+    "freshness.yml": {"state": {"contents": "write"}},
     "schedule.yml": {"publish": {"contents": "read"}, "refresh": {"contents": "write", "pull-requests": "write"}},
     "test.yml": {"test": {"contents": "read"}},
 }
@@ -161,7 +162,8 @@ def test_its_own_records_start_no_apply() -> None:
 
 
 def test_signed_tags_and_every_day_publish() -> None:
-    assert WORKFLOWS["endorse.yml"]["on"]["push"]["tags"] == ["endorse/**", "withdraw/**"]
+    for name in ("endorse.yml", "freshness.yml"):
+        assert WORKFLOWS[name]["on"]["push"]["tags"] == ["endorse/**", "withdraw/**", "policy/**", "revoke/**"]
     crons = [entry["cron"] for entry in WORKFLOWS["schedule.yml"]["on"]["schedule"]]
     assert len(crons) == 2
     for job, other in (("publish", crons[1]), ("refresh", crons[0])):

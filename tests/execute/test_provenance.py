@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,10 @@ from vmkeeper.execute.endorsement import candidate
 from vmkeeper.execute.evidence import describe, evidence
 from vmkeeper.execute.factory import Factory, apply
 from vmkeeper.execute.planning import head_of, planned
-from vmkeeper.execute.provenance import Attestor, builders, locks, unattested
+from vmkeeper.execute.provenance import Attestor, attested, builders, locks, unattested
 from vmkeeper.execute.rebuild import rebuild
 from vmkeeper.execute.signing import signing_key
-from vmkeeper.execute.verification import RepositoryHistory, verifiers
+from vmkeeper.execute.verification import RepositoryHistory
 from vmkeeper.execute.walk import Done, Failed, Outcome
 from vmkeeper.images.store import Store
 from vmkeeper.model.release import Blob
@@ -43,7 +44,7 @@ from vmkeeper.progress import Silent
 from vmkeeper.repository.tags import root_commit
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.keys.certificates import Authorities
-from vmkeeper.trust.provenance import Attested, parse, verify_provenance
+from vmkeeper.trust.provenance import Attested, parse
 from vmkeeper.values import Size, sha512_hex
 
 FILES = {
@@ -125,16 +126,11 @@ def verified(repository: Repository, name: str, authorities: Authorities | None 
     head = repository.head()
     record = RepositoryHistory(repository, head).record(head, name)
     assert record is not None
-    assert record.provenance is not None
-    with verifiers(authorities or Authorities(())) as known:
-        return verify_provenance(
-            record.provenance,
-            record,
-            repository=root_commit(repository, head),
-            builders=builders(repository.at(head)),
-            verifiers=known,
-            now=datetime.now(UTC),
-        )
+    known, now = builders(repository.at(head)), datetime.now(UTC)
+    found = attested(record, root_commit(repository, head), known, authorities or Authorities(()), now)
+    assert found is not None
+    assert attested(replace(record, provenance=None), root_commit(repository, head), known, Authorities(()), now) is None
+    return found
 
 
 def test_every_release_has_provenance_in_the_commit_that_brings_it(repo: Repo, keys: Path, builder: QuickBuilder, tmp_path: Path) -> None:

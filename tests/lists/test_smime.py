@@ -7,16 +7,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.certificates import CA_NAME, DAY, NOW, PUBLISHER, authority, ca_folder, ec_key, issue, name, rsa_key
+from support.certificates import CA_NAME, DAY, NOW, PUBLISHER, Identity, authority, ca_folder, ec_key, issue, name, rsa_key
 from support.lists import image_list
+from support.x509 import revocation_list
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.lists.hepix import publish_text, read
-from vmkeeper.lists.smime import Signer, load_authorities, load_signer, sign, verify
+from vmkeeper.lists.smime import Signer, load_authorities, load_pkcs12, load_signer, sign, verify
+from vmkeeper.trust.keys.certificates import Authorities, read_authorities
 
 SAMPLES = Path(__file__).parents[1] / "fixtures" / "cloudkeeper"
 TEXT = publish_text(image_list())
@@ -328,3 +334,66 @@ def test_expiry_in_the_past_is_seen_to_the_second(trusted):
     message = sign(TEXT, signer(made))
     verify(message, [trusted.certificate], NOW - timedelta(seconds=1))
     refuses("R19", message, [trusted.certificate], NOW + timedelta(seconds=1))
+
+
+LISTED = {
+    "good": (lambda ca, me: revocation_list(ca, made=NOW - DAY, until=NOW + DAY), ""),
+    "revoked": (lambda ca, me: revocation_list(ca, me, made=NOW - DAY, until=NOW + DAY), "R12"),
+    "stale": (lambda ca, me: revocation_list(ca, made=NOW - 2 * DAY, until=NOW - DAY), "R18"),
+    "another authority's": (lambda ca, me: revocation_list(authority(name(("CN", "Other"))), made=NOW - DAY, until=NOW + DAY), "R18"),
+}
+
+
+@pytest.mark.parametrize(("how", "rule"), LISTED.values(), ids=LISTED)
+def test_revocation_lists_of_the_ca_folder_count(message, trusted, publisher, how, rule):
+    files = {"a.0": trusted.pem, "a.r0": how(trusted, publisher).public_bytes(serialization.Encoding.PEM)}
+    if rule:
+        refuses(rule, message, read_authorities(files))
+    else:
+        assert verify(message, read_authorities(files), NOW)
+    assert verify(message, read_authorities(files, "ignored"), NOW)
+
+
+def test_absent_revocation_lists_count_where_they_are_required(message, trusted):
+    refuses("R18", message, read_authorities({"a.0": trusted.pem}))
+    assert verify(message, read_authorities({"a.0": trusted.pem}, "when-there"), NOW)
+    assert verify(message, Authorities((trusted.certificate,)), NOW)
+
+
+def packed(identity, *chain, password=b"secret", key=None, certificate=True):
+    how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return pkcs12.serialize_key_and_certificates(b"me", key or identity.key, identity.certificate if certificate else None, chain, how)
+
+
+def test_signer_from_pkcs12(tmp_path, publisher, trusted):
+    file = tmp_path / "me.p12"
+    file.write_bytes(packed(publisher, trusted.certificate))
+    made = load_pkcs12(file, b"secret")
+    assert (made.certificate, made.chain) == (publisher.certificate, (trusted.certificate,))
+    assert verify(sign(TEXT, made), [trusted.certificate], NOW).subject == made.subject
+    file.write_bytes(packed(publisher, password=b""))
+    assert load_pkcs12(file).chain == ()
+
+
+def test_pkcs12_files_that_do_not_serve(tmp_path, trusted, publisher):
+    file = tmp_path / "me.p12"
+    ed = Ed25519PrivateKey.generate()
+    weak = issue(PUBLISHER, trusted, key=rsa_key(1024))
+    for data, password, said in (
+        (packed(publisher), b"wrong", "not a PKCS #12 file"),
+        (b"junk", None, "not a PKCS #12 file"),
+        (packed(publisher, certificate=False, password=b""), None, "no certificate with the key"),
+        (packed(Identity(ed25519_certificate(ed), ed), password=b""), None, "RSA or EC keys"),
+    ):
+        file.write_bytes(data)
+        with pytest.raises(UserError, match=said):
+            load_pkcs12(file, password)
+    file.write_bytes(packed(weak, password=b""))
+    with pytest.raises(Refused) as caught:
+        load_pkcs12(file)
+    assert caught.value.rule == "R11"
+
+
+def ed25519_certificate(key):
+    builder = x509.CertificateBuilder().subject_name(PUBLISHER).issuer_name(PUBLISHER).public_key(key.public_key()).serial_number(1)
+    return builder.not_valid_before(NOW - DAY).not_valid_after(NOW + DAY).sign(key, None)

@@ -682,3 +682,32 @@ def test_a_mirror_that_others_wrote_into_is_refused(source: Repo, mirror: Path) 
     with pytest.raises(Refused, match="mirror") as caught:
         fetch(str(source.folder), mirror, addresses=nowhere)
     assert "remove this folder" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_of_somebody_else_is_followed_only_when_the_user_says_it_is_safe(source: Repo, mirror: Path, somebody: Path) -> None:
+    for path in (source.folder, *source.folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    with pytest.raises(UserError, match="somebody else") as caught:
+        fetch(str(source.folder), mirror, addresses=nowhere)
+    assert "safe.directory" in caught.value.hint
+    configure(somebody, "safe.directory", "/elsewhere")
+    configure(somebody, "safe.directory", source.folder)
+    fetch(str(source.folder), mirror, addresses=nowhere)
+    assert refs(mirror)["refs/heads/main"]
+
+
+def test_a_server_that_never_stops_talking_is_left(mirror: Path, tmp_path: Path, somebody: Path) -> None:
+    talk = tmp_path / "fake" / "ssh"
+    talk.parent.mkdir()
+    talk.write_text("#!/bin/sh\nyes 0044$(printf %040d 1) refs/tags/aaaaaaaaaa\nsleep 60\n")
+    talk.chmod(0o755)
+    configure(somebody, "core.sshCommand", talk)
+    with pytest.raises(VmkeeperError):
+        fetch("ssh://images.example.org/x", mirror, addresses=nowhere, limits=FetchLimits(seconds=5, memory=256 << 20))
+    assert leftovers(mirror) == []
+    shout = "#!/bin/sh\nyes 'remote: lies' >&2\n"
+    talk.write_text(shout)
+    with pytest.raises(Refused, match="more than is taken"):
+        fetch("ssh://images.example.org/x", mirror, addresses=nowhere, limits=FetchLimits(seconds=60, received=1 << 20))
+    assert leftovers(mirror) == []

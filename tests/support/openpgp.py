@@ -29,7 +29,7 @@ OIDS = {
     "brainpoolP384r1": "2b240303020801010b",
     "brainpoolP512r1": "2b240303020801010d",
 }
-_HASHES = {2: "sha1", 8: "sha256", 10: "sha512"}
+_HASHES = {2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512"}
 _SIGN_AND_CERTIFY, _SIGN = b"\x03", b"\x02"
 
 
@@ -97,7 +97,7 @@ class PacketKey:
         return head + b"\0\x0a\x09\x10" + bytes.fromhex(self.fingerprint)[-8:] + value[:2] + self._numbers(value, digest)
 
     def _numbers(self, value: bytes, digest: int) -> bytes:
-        algorithm = Prehashed({2: hashes.SHA1(), 8: hashes.SHA256(), 10: hashes.SHA512()}[digest])
+        algorithm = Prehashed({2: hashes.SHA1(), 8: hashes.SHA256(), 9: hashes.SHA384(), 10: hashes.SHA512()}[digest])
         match self.private:
             case Ed25519PrivateKey():
                 raw = self.private.sign(value)

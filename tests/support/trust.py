@@ -10,7 +10,7 @@ from typing import Any
 
 from support.keys import ISSUED, NOW, Signer
 from vmkeeper.documents.dump import dump
-from vmkeeper.errors import Refused
+from vmkeeper.errors import Refused, VmkeeperError
 from vmkeeper.model.endorser import Endorser, EndorserList
 from vmkeeper.model.keys import Compromise, Person
 from vmkeeper.model.policy import Builder, Policy
@@ -19,6 +19,7 @@ from vmkeeper.trust import statement, tagobject
 from vmkeeper.trust.history import Record
 from vmkeeper.trust.judge import Judgement, Sight, judge
 from vmkeeper.trust.keys.interface import HeldOpenPGPKey
+from vmkeeper.trust.keys.ssh import SSHVerifier
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import Holder
 from vmkeeper.trust.pins import PinnedSite, Pins
@@ -43,6 +44,8 @@ from vmkeeper.values import Duration, sha512_hex
 APPLIANCE = "debian-12"
 UUID = "3f0c5a44-6c8a-4f0e-9d70-6f2f0f7f2c11"
 LIST = "examples"
+SSH: Verifiers = {"ssh": SSHVerifier()}
+"""Verifiers where nobody has another key."""
 COMMUNITY = "science"
 
 
@@ -118,7 +121,7 @@ class World:
     tags: dict[str, bytes | None] = field(default_factory=dict)
     fresh: bytes | None = None
     odd: tuple[Refusal, ...] = ()
-    broken: dict[tuple[str, str], Refused] = field(default_factory=dict)
+    broken: dict[tuple[str, str], VmkeeperError] = field(default_factory=dict)
     """(commit, folder) → what reading it raises."""
     readings: int = 0
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -324,6 +325,8 @@ class GpgsmHome:
     """A gpgsm home of its own that knows people's keys and trusts some roots. `close` ends its agent and removes it."""
 
     def __init__(self, *roots: Identity) -> None:
+        if shutil.which("gpgsm") is None:
+            pytest.skip("gpgsm is missing: apt-get install gpgsm")
         self.path = short_folder()
         (self.path / "gpg-agent.conf").write_text("allow-loopback-pinentry\n")
         (self.path / "gpgsm.conf").write_text("disable-crl-checks\n")

@@ -11,22 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.trust import APPLIANCE, ISSUED, NOW, SecurityKey, Signer, World, person, pinned, release
+from support.keys import ISSUED, NOW, SecurityKey, Signer
+from support.trust import APPLIANCE, LIST, SSH, World, endorser_list, person, policy, principal, release
+from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.site import Approval, Block
 from vmkeeper.trust.approval import Decision, by_appliance, decide
-from vmkeeper.trust.keys.interface import HeldOpenPGPKey, SignedBy
-from vmkeeper.trust.pins import TrustedEndorsers
-from vmkeeper.trust.verify import verify
+from vmkeeper.trust.people import TrustedEndorsers
+from vmkeeper.trust.verify import Verdict
 from vmkeeper.values import Version
 
 ALL = (Approval(appliance="*"),)
 
 
-class NoOpenPGP:
-    """Only SSH keys are used here."""
-
-    def verify(self, key: HeldOpenPGPKey, signed: bytes, signature: str, now: Any) -> SignedBy:
-        raise AssertionError("not asked")
+ROOT = SecurityKey().plain_signer()
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +36,27 @@ def bob() -> Signer:
     return SecurityKey().plain_signer()
 
 
+pinned = endorser_list
+
+
+def judged(world: World, people: EndorserList) -> tuple[tuple[Verdict, ...], TrustedEndorsers]:
+    """Verdicts with these people on the list of policy 1."""
+    world.principals = {"root": ROOT}
+    world.tags.pop("policy/1/root", None)
+    world.enact(world.propose(policy(principal("root", ROOT)), {LIST: people}))
+    made = world.judge(SSH)
+    return made.verdicts[LIST], made.enactments.current.policy.lists[LIST]
+
+
 def decisions(
     world: World,
-    people: TrustedEndorsers,
+    people: EndorserList,
     approve: Iterable[Approval] = ALL,
     block: Iterable[Block] = (),
     releases: Iterable[tuple[str, Version]] = (),
 ) -> dict[str, Decision]:
-    verdicts = verify(world.tags, world.context(people, NoOpenPGP()))
-    found = decide(verdicts, pinned=people, approve=tuple(approve), block=tuple(block), releases=releases)
+    verdicts, endorsers = judged(world, people)
+    found = decide(verdicts, endorsers=endorsers, approve=tuple(approve), block=tuple(block), releases=releases)
     return {str(decision.version): decision for decision in found}
 
 
@@ -61,7 +70,7 @@ TABLE = list(itertools.product([True, False], repeat=5))
 @pytest.mark.parametrize(("endorsed", "approved", "blocked", "withdrawn", "expired"), TABLE)
 def test_r20_the_whole_truth_table(alice: Signer, bob: Signer, endorsed: bool, approved: bool, blocked: bool, withdrawn: bool, expired: bool) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     if endorsed:
         dates = {"issued": ISSUED - timedelta(days=30), "not_before": ISSUED - timedelta(days=30), "expires": ISSUED} if expired else {}
         world.endorse(alice, commit, **dates)
@@ -88,7 +97,7 @@ def test_r20_the_whole_truth_table(alice: Signer, bob: Signer, endorsed: bool, a
 
 def test_r20_an_endorser_may_endorse_again_after_withdrawing(alice: Signer) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     people = pinned(person("alice", alice))
     for step, accepted in (("endorse", True), ("withdraw", False), ("endorse", True), ("withdraw", False)):
         getattr(world, step)(alice, commit)
@@ -97,7 +106,7 @@ def test_r20_an_endorser_may_endorse_again_after_withdrawing(alice: Signer) -> N
 
 def test_r20_an_old_endorsement_put_back_after_a_withdrawal_does_not_count(alice: Signer) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     for _ in range(3):
         world.endorse(alice, commit)
     world.withdraw(alice, commit)
@@ -106,7 +115,7 @@ def test_r20_an_old_endorsement_put_back_after_a_withdrawal_does_not_count(alice
 
 def test_r20_a_withdrawal_by_somebody_out_of_scope_or_off_the_list_does_not_count(alice: Signer, bob: Signer) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     world.endorse(alice, commit)
     world.withdraw(bob, commit, "bob")
     for people in (
@@ -119,7 +128,7 @@ def test_r20_a_withdrawal_by_somebody_out_of_scope_or_off_the_list_does_not_coun
 
 def test_r20_a_quorum_takes_several_endorsers(alice: Signer, bob: Signer) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     people = pinned(person("alice", alice), person("bob", bob), quorum=2)
     world.endorse(alice, commit)
     world.endorse(alice, commit)
@@ -134,24 +143,24 @@ def test_r20_a_quorum_takes_several_endorsers(alice: Signer, bob: Signer) -> Non
 
 def test_r20_a_quorum_must_agree_on_the_bytes(alice: Signer, bob: Signer) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")))
-    world.endorse(bob, world.commit(release("1", recipe="9" * 64)), "bob")
+    world.endorse(alice, world.record_release(release("1")))
+    world.endorse(bob, world.record_release(release("1", recipe="9" * 64)), "bob")
     decision = decisions(world, pinned(person("alice", alice), person("bob", bob), quorum=2))["1"]
     assert "1 of 2" in whys(decision)
 
 
 def test_r14_two_different_images_of_one_version_are_both_refused(alice: Signer, bob: Signer) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")))
-    world.endorse(bob, world.commit(release("1", recipe="9" * 64)), "bob")
+    world.endorse(alice, world.record_release(release("1")))
+    world.endorse(bob, world.record_release(release("1", recipe="9" * 64)), "bob")
     decision = decisions(world, pinned(person("alice", alice), person("bob", bob)))["1"]
     assert {refusal.rule for refusal in decision.refusals} == {"R14"}
 
 
 def test_r14_versions_that_differ_in_writing_only_are_one_version(alice: Signer) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1.0")))
-    commit = world.commit(release("1"))
+    world.endorse(alice, world.record_release(release("1.0")))
+    commit = world.record_release(release("1"))
     world.endorse(alice, commit)
     people = pinned(person("alice", alice))
     assert len(decisions(world, people)) == 1
@@ -174,14 +183,14 @@ def test_r14_versions_that_differ_in_writing_only_are_one_version(alice: Signer)
 )
 def test_r20_every_field_of_an_approval_has_to_match(alice: Signer, approval: dict[str, Any], accepted: bool) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")))
+    world.endorse(alice, world.record_release(release("1")))
     assert decisions(world, pinned(person("alice", alice)), [Approval(**approval)])["1"].accepted == accepted
 
 
 @pytest.mark.parametrize(("block", "accepted"), [("==1", False), ("*", False), (">=2", True)])
 def test_r20_a_block_goes_before_everything(alice: Signer, block: str, accepted: bool) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")))
+    world.endorse(alice, world.record_release(release("1")))
     blocks = [Block(appliance="debian-*", version=block, reason="a hole")]
     assert decisions(world, pinned(person("alice", alice)), block=blocks)["1"].accepted == accepted
 
@@ -190,7 +199,7 @@ def test_r20_a_block_goes_before_everything(alice: Signer, block: str, accepted:
 def test_the_nearest_version_that_may_run_is_named(alice: Signer, blocked: str, asked: str, nearest: str | None) -> None:
     world = World()
     for version in ("1", "2", "3", "4"):
-        world.endorse(alice, world.commit(release(version)))
+        world.endorse(alice, world.record_release(release(version)))
     found = decisions(world, pinned(person("alice", alice)), block=[Block(appliance="*", version=blocked, reason="no")])
     assert (str(found[asked].nearest) if found[asked].nearest else None) == nearest
 
@@ -198,10 +207,10 @@ def test_the_nearest_version_that_may_run_is_named(alice: Signer, blocked: str, 
 def test_decisions_are_sorted_and_grouped_by_appliance(alice: Signer) -> None:
     world = World()
     for version in ("10", "9", "2"):
-        world.endorse(alice, world.commit(release(version)))
+        world.endorse(alice, world.record_release(release(version)))
     people = pinned(person("alice", alice))
-    verdicts = verify(world.tags, world.context(people, NoOpenPGP()))
-    found = decide(verdicts, pinned=people, approve=ALL, block=(), releases=[("zebra", Version("1"))])
+    verdicts, endorsers = judged(world, people)
+    found = decide(verdicts, endorsers=endorsers, approve=ALL, block=(), releases=[("zebra", Version("1"))])
     assert [(one.appliance, str(one.version)) for one in found] == [(APPLIANCE, "2"), (APPLIANCE, "9"), (APPLIANCE, "10"), ("zebra", "1")]
     assert list(by_appliance(found)) == [APPLIANCE, "zebra"]
 
@@ -210,7 +219,7 @@ def test_decisions_are_sorted_and_grouped_by_appliance(alice: Signer) -> None:
 def test_whoever_spoke_last_against_a_version_stops_it(steps: list[tuple[str, str, str]]) -> None:
     signers = {name: SecurityKey().plain_signer() for name in ("alice", "bob")}
     world = World()
-    commits = {version: world.commit(release(version)) for version in ("1", "2")}
+    commits = {version: world.record_release(release(version)) for version in ("1", "2")}
     last: dict[tuple[str, str], str] = {}
     for name, action, version in steps:
         getattr(world, action)(signers[name], commits[version], name)
@@ -224,13 +233,13 @@ def test_whoever_spoke_last_against_a_version_stops_it(steps: list[tuple[str, st
 
 def test_what_is_expired_says_so_and_when(alice: Signer) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")), expires=NOW)
+    world.endorse(alice, world.record_release(release("1")), expires=NOW)
     assert "the endorsement has expired (2026-06-01T12:00:00Z)" in whys(decisions(world, pinned(person("alice", alice)))["1"])
 
 
 def test_a_decision_hands_on_what_was_signed(alice: Signer) -> None:
     world = World()
-    commit = world.commit(release("1"))
+    commit = world.record_release(release("1"))
     world.endorse(alice, commit)
     statement = decisions(world, pinned(person("alice", alice)))["1"].statement
     assert statement.commit == commit
@@ -240,7 +249,7 @@ def test_a_decision_hands_on_what_was_signed(alice: Signer) -> None:
 def test_a_refused_decision_as_json_names_rules_and_the_nearest_version(alice: Signer) -> None:
     world = World()
     for version in ("1", "2"):
-        world.endorse(alice, world.commit(release(version)))
+        world.endorse(alice, world.record_release(release(version)))
     block = [Block(appliance="*", version="==1", reason="a \x1b[31mhole")]
     value = decisions(world, pinned(person("alice", alice)), block=block)["1"].as_json()
     assert (value["appliance"], value["version"], value["accepted"], value["nearest"]) == (APPLIANCE, "1", False, "2")
@@ -249,7 +258,7 @@ def test_a_refused_decision_as_json_names_rules_and_the_nearest_version(alice: S
 
 def test_refusals_say_who_endorsed_it_and_who_would_have_to(alice: Signer) -> None:
     world = World()
-    world.endorse(alice, world.commit(release("1")))
+    world.endorse(alice, world.record_release(release("1")))
     people = pinned(person("alice", alice))
     text = whys(decisions(world, people, [Approval(appliance="*", endorser="bob")])["1"])
     assert "only if endorsed by bob (endorsed by alice)" in text

@@ -110,6 +110,7 @@ NARROWER: dict[str, Change] = {
     "a key retired earlier": lambda v: held(v, "openpgp").update(retired="2026-05-31T23:59:59Z"),
     "another key retired": lambda v: held(v, "ssh").update(retired="2026-05-31T23:59:59Z"),
     "a key stolen earlier": lambda v: held(v, "ssh").update(compromised_since={"serial": 6}),
+    "a key of which nothing stands": lambda v: held(v, "ssh").update(compromised_since={"serial": 7}),
     "a key void from the beginning": lambda v: held(v, "ssh").update(compromised_since={}),
     "another key stolen": lambda v: held(v, "x509").update(compromised_since={"serial": 9}),
     "a certificate where the source takes any": lambda v: of(v, "bob")["keys"].append(
@@ -221,7 +222,9 @@ WIDER: dict[str, tuple[Change, Deviation]] = {
             "without the mark": lambda v: without(alice(v)["keys"][1], "compromised_since"),
             "at a later serial": lambda v: keys(v, 1, compromised_since={"serial": 8, "sha512": DIGEST}),
             "at the same serial of another chain": lambda v: keys(v, 1, compromised_since={"serial": 7, "sha512": OTHER}),
-            "at the same serial of any chain": lambda v: keys(v, 1, compromised_since={"serial": 7}),
+            "at an earlier serial of another chain": lambda v: keys(v, 1, compromised_since={"serial": 6, "sha512": OTHER}),
+            "at an earlier serial of what looks like the same chain": lambda v: keys(v, 1, compromised_since={"serial": 6, "sha512": DIGEST}),
+            "at a later serial without a tag": lambda v: keys(v, 1, compromised_since={"serial": 8}),
         }.items()
     },
     "a wider pattern": (
@@ -321,7 +324,7 @@ def accepts(one: EndorserList, event: tuple[Any, ...]) -> bool:
     if person is None or held is None:
         return False
     stolen = held.compromised_since
-    on_chain = stolen is None or (serial <= stolen.serial and stolen.sha512 in (None, chain))
+    on_chain = stolen is None or (serial <= stolen.serial and stolen.sha512 == chain)
     return (
         any(fnmatchcase(appliance, pattern) for pattern in person.scope.appliances)
         and any(fnmatchcase(community, pattern) for pattern in person.scope.communities)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmkeeper.contexts.render import Value
-from vmkeeper.contexts.templates import MAX_OUTPUT, check_template, check_values
+from vmkeeper.contexts.templates import MAX_OUTPUT, check_template, check_values, is_plain
 from vmkeeper.errors import Place, Problem, Problems, Refused
 from vmkeeper.model.context import Context
 from vmkeeper.run import Limits, ProgramFailed, run
@@ -25,7 +25,7 @@ class RenderLimits:
     """Bytes of address space, seconds of processor time for rendering, characters of the result."""
 
     memory: int = 256 << 20
-    cpu: float = 1.0
+    cpu: float = 0.5
     output: int = MAX_OUTPUT
 
 
@@ -42,6 +42,9 @@ def render_template(text: str, values: Mapping[str, Any], *, limits: RenderLimit
 
 def both(name: str, context: Context, given: Mapping[str, Value], facts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """`render.both` in the child: the cloud-config, and its structure without addresses. Raises Refused R28, Problems."""
+    for key, value in (*given.items(), *facts.items()):
+        if not all(is_plain(part) for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, str)):
+            raise Refused("R28", f"the value of {key} holds control or bidirectional characters", where=name)
     document = context.model_dump(mode="json", exclude_unset=True)
     filled, structure = _ask({"do": "context", "name": name, "context": document, "given": dict(given), "facts": dict(facts)}, LIMITS)
     return filled, structure

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined
@@ -128,6 +129,8 @@ def _check_value(value: Any, name: str, depth: int) -> None:
         case str():
             if not is_plain(value):
                 raise Refused("R28", f"the value of {name} holds control or bidirectional characters")
+        case float() if not isfinite(value):
+            raise Refused("R28", f"the value of {name} is no number that can be written")
         case None | bool() | int() | float():
             pass
         case list() | tuple():
@@ -135,7 +138,9 @@ def _check_value(value: Any, name: str, depth: int) -> None:
                 _check_value(item, name, depth + 1)
         case dict():
             for key, item in value.items():
-                _check_value(key, name, MAX_DEPTH)
+                if not isinstance(key, str):
+                    raise Refused("R28", f"the value of {name} is a map with a key that is no text")
+                _check_value(key, name, depth)
                 _check_value(item, name, depth + 1)
         case _:
             raise Refused("R28", f"the value of {name} is a {type(value).__name__}, not plain data")

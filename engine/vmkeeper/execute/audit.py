@@ -13,6 +13,7 @@ from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_hea
 from vmkeeper.images.files import write_file
 from vmkeeper.model.site import Approval
 from vmkeeper.progress import Progress, Silent
+from vmkeeper.repository.source import parse_source
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.approval import decide
 from vmkeeper.trust.judge import Judgement, Sight
@@ -58,6 +59,8 @@ def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progr
     before = read_memory(memory.read_bytes(), str(memory)) if memory is not None and memory.exists() else Memory()
     repository = Repository.open(directory)
     try:
+        if pinned.source is not None:
+            parse_source(pinned.source, pinned.fetch.allowed_hosts)
         head = mainline_head(repository)
         seen, history = sight(repository, head), RepositoryHistory(repository, head)
     except Refused as error:

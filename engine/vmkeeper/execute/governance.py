@@ -26,7 +26,7 @@ from vmkeeper.trust.policy import FOLDER, Policy
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, SiteApproval, Statement
 from vmkeeper.trust.signature import Authenticator
-from vmkeeper.values import CommitId, Duration, Sha512, canonical_json, sha512_hex
+from vmkeeper.values import CommitId, Duration, Sha512, sha512_hex
 
 SKEW = Duration.parse("5m")
 

@@ -30,7 +30,10 @@ HOOKS = {"pre-receive": "check", "post-receive": "receive"}
 TASKS: Mapping[str, tuple[tuple[str, ...], ...]] = {"apply": (("check",), ("apply",)), "publish": (("publish",),)}
 """What a push can ask for, in this order, and the commands that do it; the first that fails ends its task."""
 
-SIGNED = ("refs/tags/endorse/", "refs/tags/withdraw/")
+DECIDING = tuple(f"refs/tags/{kind}/" for kind in ("endorse", "withdraw", "policy", "revoke"))
+"""Where tags lie that change what is published."""
+KEPT = tuple(f"refs/tags/{kind}/" for kind in ("endorse", "withdraw", "revoke", "approve"))
+"""Where tags lie that never change. A principal may replace a signature under policy/ that is not in force; sites see to the others."""
 _OURS = "# Written by: vmkeeper hook install"
 _LOG_LIMIT = 1 << 20
 
@@ -67,7 +70,7 @@ def asked(updates: Iterable[Update], branch: str, *, publishes: bool) -> tuple[s
     for update in updates:
         if update.ref == branch and not update.deleted:
             found |= {"apply", "publish"}
-        elif update.ref.startswith(SIGNED) and update.created:
+        elif update.ref.startswith(DECIDING) and not update.deleted:
             found.add("publish")
     return tuple(task for task in TASKS if task in found and (task != "publish" or publishes))
 
@@ -84,7 +87,7 @@ def problems(repository: Repository, updates: Iterable[Update], environ: Mapping
     for update in updates:
         if update.ref == branch and not update.deleted:
             found += check(Catalogue(repository, repository.at(update.new), open_index(repository)))
-        elif update.ref.startswith(SIGNED) and not update.created:
+        elif update.ref.startswith(KEPT) and not update.created:
             place = Place(visible(update.ref.removeprefix("refs/tags/")))
             found.append(Problem(place, "a signed tag is never changed or removed", "take an endorsement back with: vmkeeper withdraw NAME"))
     return tuple(found)

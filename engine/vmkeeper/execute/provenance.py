@@ -7,8 +7,8 @@ What was signed is verified as a site would before it is handed out. Nothing is 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -23,7 +23,7 @@ from vmkeeper.trust.history import Record
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.people import TrustedBuilder
 from vmkeeper.trust.policy import FILE, FOLDER, read_policy
-from vmkeeper.trust.provenance import verify_provenance
+from vmkeeper.trust.provenance import Attested, verify_provenance
 from vmkeeper.trust.slsa import Invocation, describe, encode
 from vmkeeper.values import CommitId, Sha512, sha512_hex
 
@@ -48,9 +48,21 @@ class Attestor:
         payload = encode(said)
         data = seal(payload, self.key.id, self.key.sign(pae(payload)))
         if self.key.type != "x509" or self.authorities is not None:
-            with verifiers(self.authorities or Authorities(())) as known:
-                verify_provenance(data, record, repository=repository, builders=[builder], verifiers=known, now=datetime.now(UTC))
+            attested(replace(record, provenance=data), repository, [builder], self.authorities or Authorities(()), datetime.now(UTC))
         return data
+
+
+def attested(
+    record: Record, repository: CommitId, known: Sequence[TrustedBuilder], authorities: Authorities, now: datetime, revoked: Collection[str] = ()
+) -> Attested | None:
+    """Who built a release, by the provenance beside its record; None where there is none. Raises what `verify_provenance` raises.
+
+    known: builders. revoked: keys that a signed tag revokes, by id or material.
+    """
+    if record.provenance is None:
+        return None
+    with verifiers(authorities) as kinds:
+        return verify_provenance(record.provenance, record, repository=repository, builders=known, verifiers=kinds, now=now, revoked=revoked)
 
 
 def builders(snapshot: Snapshot) -> tuple[TrustedBuilder, ...]:

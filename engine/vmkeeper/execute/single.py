@@ -118,7 +118,10 @@ def _usual_path(file: Path, kind: Kind) -> str:
 def single_url(url: str, allow: Collection[str] = (), resolve: Resolver = resolved) -> dict[str, Any]:
     """What the URL policy of a site that allows these hosts says; nothing is connected to. Raises Refused R27, Transient."""
     policy = UrlPolicy(allow)
-    policy.check(url)
+    try:
+        policy.check(url)
+    except UserError as error:
+        raise Refused("R27", error.what, where=error.where) from None
     if url.lower().startswith("file:"):
         return {"url": public(url), "addresses": [], "connect": None, "file": str(policy.file(url))}
     addresses = policy.addresses(urlsplit(url).hostname or "", resolve)
@@ -140,7 +143,7 @@ def single_context(file: Path, given: Mapping[str, str]) -> str:
 
     def loaded(wanted: str) -> Context | None:
         path = file if wanted == name else file.with_name(f"{wanted}.yaml")
-        return cast(Context, _loaded(path)) if path.exists() else None
+        return cast(Context, _loaded(path)) if wanted == name or path.exists() else None
 
     context = resolve(name, loaded)
     facts = {key: value for key, value in given.items() if "." in key}

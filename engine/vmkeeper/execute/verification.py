@@ -131,9 +131,10 @@ def sight(repository: Repository, head: CommitId, extra: Mapping[str, bytes] | N
 
 
 def _odd(repository: Repository, head: CommitId) -> Iterator[Refusal]:
-    """R32 for what git and libgit2 may read differently, R23 for what may not be in the trees that are ours."""
+    """R32 for what git and libgit2 may read differently, R24 for what git would fetch while reading, R4 and R23 for what may not be in our trees."""
     for one in oddities(repository.folder):
-        yield Refusal("R32", one.what, str(one.place), one.hint)
+        promised = "promisor" in str(one.place) or "partialclone" in one.place.field
+        yield Refusal("R24" if promised else "R32", one.what, str(one.place), one.hint)
     snapshot = repository.at(head)
     problems = [*twofold_problems(repository.git, snapshot.tree, ""), *(one for folder in sorted(OWNED) for one in snapshot.problems(folder))]
     for one in dict.fromkeys(problems):

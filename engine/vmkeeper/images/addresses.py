@@ -43,14 +43,11 @@ class UrlPolicy:
     def check(self, url: str) -> None:
         """Refuse a URL by what it says: scheme, user information, a host that is missing or that two readers read differently.
 
-        Raises Refused (R27).
+        Raises Refused (R27), UserError (no URL).
         """
         if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
             raise Refused("R27", "an address with characters that do not belong in one", why=url[:200], hint="write it with %XX, host names in ASCII")
-        try:
-            parts = _split(url)
-        except UserError as error:
-            raise Refused("R27", error.what, where=error.where) from None
+        parts = _split(url)
         if parts.scheme not in ("http", "https", "file"):
             raise Refused("R27", "only http, https and file are fetched", where=public(url))
         if parts.username is not None or parts.password is not None:
@@ -95,7 +92,8 @@ class CheckedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Resolve, check, connect; the host's addresses are tried in order."""
-        host = request.url.host
+        # `host` would be decoded from its xn-- form, and the system's resolver may encode it to another name.
+        host = request.url.raw_host.decode()
         failure: httpx.TransportError = httpx.ConnectError(f"{host} has no address", request=request)
         for address in self._policy.addresses(host, self._resolve):
             url = request.url.copy_with(host=address)
@@ -147,7 +145,7 @@ def _one_reading(url: str, host: str) -> bool:
     if not _HOST.fullmatch(host) or len(host) > 253:
         return False
     try:
-        if httpx.URL(url).host != host.lower():
+        if httpx.URL(url).raw_host != host.lower().encode():
             return False
     except httpx.InvalidURL:
         return False

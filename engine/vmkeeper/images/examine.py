@@ -57,13 +57,18 @@ def examine(
         actual = path.stat().st_size
     if size is not None and actual != size:
         raise Refused("R14", f"the file has {actual} bytes, not {size}", where=path.name)
+    most = max_virtual + max_virtual // 64 + _SLACK
+    if actual > most:
+        raise Refused(
+            "R25", f"the file has {actual} bytes, and no image for a disk of {Size(max_virtual).human} has more than {most}", where=path.name
+        )
     blob = hash_file(path)
     if sha512 is not None and blob.sha512 != sha512.lower():
         raise Refused("R14", "the file's SHA-512 is not the one that is expected", where=path.name, why=blob.sha512)
     compression = compression_of(_head(path))
     if packing is not None and compression != packing:
         raise Refused("R26", f"declared as compressed with {packing}, it is not", where=path.name)
-    with _plain(path, compression, max_virtual) as plain:
+    with _plain(path, compression, most) as plain:
         kind = wanted or _kind(plain)
         if kind not in _ARCHIVES and is_tar(_head(plain)):
             raise Refused("R26", "this image file is not accepted", where=path.name, why=f"declared as {kind}, it is an archive too")
@@ -91,14 +96,14 @@ def _head(path: Path) -> bytes:
 
 
 @contextmanager
-def _plain(path: Path, compression: Compression | None, max_virtual: int) -> Iterator[Path]:
+def _plain(path: Path, compression: Compression | None, most: int) -> Iterator[Path]:
     """The file itself, or unpacked for the time being."""
     if compression is None:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="vmkeeper-unpacked-") as folder:
         plain = Path(folder) / "image"
-        unpack(path, compression, plain, max_virtual + max_virtual // 64 + _SLACK)
+        unpack(path, compression, plain, most)
         yield plain
 
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.lists.mime import split
@@ -72,12 +72,20 @@ def load_signer(certificate: Path, key: Path, password: bytes | None = None) -> 
         raise UserError(
             "this is not a private key that can be read", where=str(key), why=str(error), hint="give a PEM file with an RSA or EC key"
         ) from None
-    if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise UserError("image lists are signed with RSA or EC keys", where=str(key))
     if private.public_key() != first.public_key():
         raise UserError("the key does not belong to the certificate", where=str(key), hint=f"give the key of {certificate}")
-    strong_key(first)
-    return Signer(first, private, tuple(chain))
+    return _signer(first, private, chain, key)
+
+
+def load_pkcs12(file: Path, password: bytes | None = None) -> Signer:
+    """Read a publisher's PKCS #12 file: key, certificate, and its chain where it is there. Raises UserError."""
+    try:
+        private, certificate, chain = pkcs12.load_key_and_certificates(_bytes(file), password)
+    except ValueError as error:
+        raise UserError("this is not a PKCS #12 file that can be read", where=str(file), why=str(error), hint="check its password") from None
+    if certificate is None:
+        raise UserError("there is no certificate with the key", where=str(file), hint="export the key together with its certificate")
+    return _signer(certificate, private, chain, file)
 
 
 def sign(text: str, signer: Signer, digest: Literal["sha256", "sha512"] = "sha256") -> bytes:
@@ -123,6 +131,13 @@ def load_authorities(place: Path) -> tuple[x509.Certificate, ...]:
             "no authority's certificate is here", where=str(place), hint="put the certificates of the authorities that you trust there, as PEM"
         )
     return tuple(found)
+
+
+def _signer(certificate: x509.Certificate, key: object, chain: Iterable[x509.Certificate], where: Path) -> Signer:
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise UserError("image lists are signed with RSA or EC keys", where=str(where))
+    strong_key(certificate)
+    return Signer(certificate, key, tuple(chain))
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:

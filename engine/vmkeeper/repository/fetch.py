@@ -282,6 +282,8 @@ _HOSTILE = (
     "index-pack died",
     "shallow",
 )
+_SURELY = ("fsck", "out of memory", "mmap failed")
+"""Said together with the end of the connection, it is why the connection ended."""
 _GIVEN: tuple[tuple[str, str, str], ...] = (
     ("host key verification failed", "the server's ssh key is not known", "log in once by hand, compare the key, accept it"),
     ("permission denied", "the server lets nobody in with these keys", "check with: ssh -T HOST"),
@@ -310,7 +312,7 @@ def _failure(error: ProgramFailed, place: Source, otherwise: str = "") -> Vmkeep
     for needle, what, hint in _GIVEN:
         if needle in small:
             return UserError(what, where=place.shown, why=said, hint=hint)
-    if not otherwise and any(needle in small for needle in _LATER) and "fsck" not in small:
+    if not otherwise and any(needle in small for needle in _LATER) and not any(needle in small for needle in _SURELY):
         return Transient("the repository cannot be fetched now", where=place.shown, why=said, hint="run again later")
     if otherwise or any(needle in small for needle in _HOSTILE):
         hint = "tell whoever runs that repository; look at it with: git fsck --strict"

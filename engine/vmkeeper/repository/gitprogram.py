@@ -34,7 +34,7 @@ _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.askPass": "",
-    "core.bigFileThreshold": "16m",
+    "core.bigFileThreshold": "2m",
     "core.packedGitWindowSize": "16m",
     "core.packedGitLimit": "256m",
     "core.deltaBaseCacheLimit": "64m",
@@ -75,7 +75,7 @@ class FetchLimits:
     """Files on the disk while it comes; there is one a ref."""
     object: int = 256 << 20
     """Bytes of one object, unpacked."""
-    memory: int = 3 << 30
+    memory: int = 1 << 30
     """Bytes of address space of each program."""
 
 

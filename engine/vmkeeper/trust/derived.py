@@ -193,10 +193,11 @@ def _key(name: Name, ours: Key, theirs: Key, path: Path) -> Iterator[Deviation]:
 
 
 def voids(ours: Compromise | None, theirs: Compromise) -> bool:
-    """Whether a mark voids all that another one voids: an earlier place in the chain, or the same one named as exactly."""
-    if ours is None:
-        return False
-    return ours.serial < theirs.serial or (ours.serial == theirs.serial and theirs.sha512 in (None, ours.sha512))
+    """Whether a mark surely voids all that another one voids: the same place, or no place at all.
+
+    An earlier place may lie in a chain of the thief's; only the tags themselves could tell.
+    """
+    return ours == theirs or (ours is not None and ours.sha512 is None and ours.serial <= theirs.serial)
 
 
 def covered(pattern: Pattern, wider: tuple[Pattern, ...]) -> bool:

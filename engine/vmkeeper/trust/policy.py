@@ -26,7 +26,7 @@ from vmkeeper.values import sha512_hex
 FOLDER = "endorsers"
 FILE = "policy.yaml"
 _BASE = re.compile(r"sources/([a-z0-9][a-z0-9._-]*)/list\.yaml")
-_WHO = ("key", "name", "quorum", "reached")
+_WHO = re.compile(r"the name .* is there twice|two endorsers are named .*|this key is listed before|.* can never be reached")
 """What a document's own check says where its people and thresholds do not go together."""
 D = TypeVar("D", bound=Document)
 
@@ -97,9 +97,7 @@ def _document(kind: Kind, path: str, data: bytes, model: type[D], refusals: list
     try:
         found = load(kind, data, path)
     except Problems as error:
-        refusals += [
-            Refusal("R5" if any(word in one.what for word in _WHO) else "R22", one.what, str(one.place), one.hint) for one in error.problems
-        ]
+        refusals += [Refusal("R5" if _WHO.fullmatch(one.what) else "R22", one.what, str(one.place), one.hint) for one in error.problems]
         return None
     assert isinstance(found, model)
     return found

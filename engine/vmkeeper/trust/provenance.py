@@ -53,14 +53,15 @@ def verify_provenance(
 ) -> Attested:
     """Check provenance.json against the release beside it and the builders of the policy in force.
 
-    repository: root commit. revoked: ids of keys that a signed tag revokes. Raises Refused: R31 for a key or id that is no
-    such builder's, another field, parameter, subject or digest; R10, R11, R12, R18, R19 for its key and signature; R13 for a
-    build in the future; R22, R32 for its bytes.
+    repository: root commit. revoked: keys that a signed tag revokes, by `SignedBy.key` or `material`. Raises Refused: R31 for
+    a key or id that is no such builder's, another field, parameter, subject or digest; R10, R11, R12, R18, R19 for its key and
+    signature; R13 for a build in the future; R22, R32 for its bytes.
     """
     envelope = open_envelope(data)
-    if envelope.signature.keyid in revoked:
-        raise _compromised(envelope.signature.keyid)
     builder, key, signed_by = _signed_by(envelope, builders, verifiers, now)
+    # Provenance has no place in a chain of tags, so nothing shows that it was there before others had the key.
+    if key.compromised_since is not None or signed_by.key in revoked or signed_by.material in revoked:
+        raise Refused("R12", "somebody else may have the builder's key", why=signed_by.key, hint="have the release recorded again, with another key")
     provenance = read_statement(envelope.statement)
     if provenance.builder_id != builder.id:
         raise Refused("R31", f"the key of builder {builder.name} signed for another builder id", why=f"{provenance.builder_id}, not {builder.id}")
@@ -118,16 +119,9 @@ def _compared(provenance: Provenance, record: Record, repository: CommitId) -> I
 def _in_time(finished: datetime, key: HeldKey, signed_by: SignedBy, now: datetime, skew: Duration) -> None:
     """R12 and R13 for the key and the run."""
     made = max(finished, signed_by.made or finished)
-    if key.compromised_since is not None:
-        raise _compromised(signed_by.key)
     if key.retired is not None and made >= key.retired:
         raise Refused("R12", "the builder's key was retired before", why=f"{format_time(key.retired)}, built {format_time(made)}")
     if signed_by.valid_until is not None and signed_by.valid_until <= now:
         raise Refused("R12", "the builder's key has expired", why=format_time(signed_by.valid_until), hint="extend its validity in endorsers/keys/")
     if made > now + timedelta(seconds=skew):
         raise Refused("R13", "the provenance says that it was made in the future", why=format_time(made))
-
-
-def _compromised(key: str) -> Refused:
-    """Provenance has no place in a chain of tags, so from a key that others may have none counts at all."""
-    return Refused("R12", "somebody else may have the builder's key", why=key, hint="have the release recorded again, with another key")

@@ -109,7 +109,7 @@ class Authenticator:
             yield Refusal("R1", "the statement is about another repository", f"root commit {said.repository}, pinned {self.repository}")
         if said.commit != step.tag.commit:
             yield Refusal("R7", "the tag points to another commit than it speaks of", f"{step.tag.commit}, {said.commit}")
-        elif not self.history.on_mainline(said.commit):
+        elif step.name != FRESHNESS.text and not self.history.on_mainline(said.commit):
             yield Refusal("R7", "the tag's commit is not on the mainline", said.commit, "sign a commit that has been merged")
         yield from self._dates(step, said, signed_by)
 

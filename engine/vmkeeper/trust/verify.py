@@ -163,12 +163,13 @@ def _not_stood_by(read: Read, endorser: TrustedEndorser, void: Voids, links: Lin
 
 def _refusals(said: OfEndorser, read: Read, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
     community = context.endorsers.community
-    if not endorser.in_scope(said.appliance, community):
+    fitting = endorser.in_scope(said.appliance, community)
+    if not fitting:
         scope = f"scope {', '.join(endorser.scope.appliances)} for {', '.join(endorser.scope.communities)}"
         yield Refusal("R10", f"{endorser.name} may not answer for {said.appliance} of {community}", scope, "widen the scope by a policy")
     if isinstance(said, Endorsement):
         yield from _validity(said, signed_by, endorser, context)
-        yield from _place(said, read, context)
+        yield from _place(said, read, context) if fitting else ()
         yield from _record(said, context)
 
 

@@ -20,8 +20,8 @@ class Case:
     accepted; their files lie in the same folder. They may be made one by one, each after the one before has run; one that
     begins with the word ! must be refused instead.
     release, stands: of verdicts on several releases (`APPLIANCE VERSION`), the one that must be refused by the rule, and
-    those that must be accepted nevertheless. absent: files that must not be there afterwards, for nothing may make them. named: the rule that the refusals name where the case is about what is
-    printed (R29) or written (R30) when they do.
+    those that must be accepted nevertheless. absent: files that must not be there afterwards, for nothing may make them.
+    named: the rule that the refusals name where the case is about something else that a refusal shows (R29).
     """
 
     name: str

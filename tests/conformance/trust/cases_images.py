@@ -176,6 +176,12 @@ def backing(folder: Path) -> list[str]:
     return created(folder, "-f", "qcow2", "-b", "secret", "-F", "raw", "image", "1M")
 
 
+def endless(folder: Path) -> list[str]:
+    with (folder / "image").open("wb") as file:
+        file.truncate(8 << 40)
+    return ["verify", "image", "image", "--format", "raw"]
+
+
 def flat_vmdk() -> bytes:
     text = '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 8 FLAT "/etc/passwd" 0\n'
     return text.ljust(2048).encode()
@@ -212,6 +218,7 @@ CASES = [
     Case("xz-bomb", "R25", "refuse", of(lambda: xz_of_zeros(128 * MIB))),
     Case("zst-bomb", "R25", "refuse", of(lambda: zstd(bytes(64 * MIB)))),
     Case("gz-beyond-the-virtual-size", "R25", "refuse", of(lambda: gzip.compress(_DATA * 80), "--max-virtual", "8MiB")),
+    Case("endless", "R25", "refuse", endless),
     Case("gz-cut", "R25", "refuse", of(lambda: gzip.compress(raw())[:-9])),
     Case("bz2-cut", "R25", "refuse", of(lambda: bz2.compress(raw())[:5000])),
     Case("xz-cut", "R25", "refuse", of(lambda: lzma.compress(raw())[:5000])),

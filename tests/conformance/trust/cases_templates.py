@@ -120,6 +120,8 @@ CASES = [
     Case("context-with-a-parent", "R28", "accept", context("extends: base\n", base="abstract: true\ncloud_init: {a: 1}\n")),
     Case("context-value-that-looks-like-yaml", "R28", "accept", context(GREETING, "who=]]\n- x: !!y")),
     Case("context-value-that-looks-like-a-reference", "R28", "accept", context(GREETING, "who=$${param.count}")),
+    Case("context-value-with-an-escape", "R28", "refuse", context(GREETING, "who=\x1b[31m")),
+    Case("context-fact-with-bidirectional-text", "R28", "refuse", context("cloud_init: {x: '${self.address}'}\n", "self.address=\u202e")),
     Case("context-large-values", "R28", "refuse", context(large_values())),
     Case("context-many-references", "R28", "refuse", context(many_references())),
     Case("context-large-lists", "R28", "refuse", context(large_list())),

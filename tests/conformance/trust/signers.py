@@ -52,6 +52,11 @@ class Signer:
         return replace(self, sign=lambda data, _: self.sign(data, moment))
 
 
+def ready(signer: Signer | Callable[[], Signer]) -> Signer:
+    """The key, made when it is first needed."""
+    return signer if isinstance(signer, Signer) else signer()
+
+
 def block(label: str, data: bytes, width: int) -> str:
     """Text between BEGIN and END lines."""
     text = base64.b64encode(data).decode()
@@ -278,8 +283,17 @@ def issue(common_name: str, issuer: Identity | None = None, *, bits: int = 2048,
     if issuer is not None:
         builder = builder.add_extension(x509.KeyUsage(True, True, False, False, False, False, False, False, False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-    hashed = hashes.SHA1() if digest == "sha1" else hashes.SHA256()
-    return Identity(builder.sign(issuer.key if issuer else private, hashed), private, common_name)
+    by = issuer.key if issuer else private
+    made = builder.sign(by, hashes.SHA256())
+    return Identity(_with_sha1(made, by) if digest == "sha1" else made, private, common_name)
+
+
+def _with_sha1(made: x509.Certificate, by: rsa.RSAPrivateKey) -> x509.Certificate:
+    """The certificate signed with SHA-1, which no library does any more."""
+    sha256, sha1 = (der(6, bytes.fromhex(f"2a864886f70d0101{number}")) for number in ("0b", "05"))
+    body = made.tbs_certificate_bytes.replace(sha256, sha1, 1)
+    value = der(3, b"\0" + by.sign(body, padding.PKCS1v15(), hashes.SHA1()))
+    return x509.load_der_x509_certificate(der(0x30, body, der(0x30, sha1, der(5)), value))
 
 
 def crl(

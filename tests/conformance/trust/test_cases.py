@@ -62,12 +62,18 @@ def run() -> Iterator[Run]:
         requests.close()
 
 
-def judge(run: Run, words: list[str], folder: Path) -> tuple[int, list[dict[str, Any]]]:
-    """Exit code and verdicts; a command that prints one object gives one."""
+def shown(run: Run, words: list[str], folder: Path, form: str) -> tuple[int, str]:
+    """Exit code and standard output, with nothing on either stream that cannot be seen."""
     end = words.index("--") if "--" in words else len(words)
-    status, said, errors = run([*words[:end], "--output", "json", *words[end:]], folder)
+    status, said, errors = run([*words[:end], "--output", form, *words[end:]], folder)
     assert status in (0, 1), f"exit code {status}\n{errors}"
     assert all(visible(line) == line for text in (said, errors) for line in text.split("\n")), "characters that cannot be seen (R29)"
+    return status, said
+
+
+def judge(run: Run, words: list[str], folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and verdicts; a command that prints one object gives one."""
+    status, said = shown(run, words, folder, "json")
     answer = json.loads(said)
     return status, answer if isinstance(answer, list) else [answer]
 
@@ -75,12 +81,15 @@ def judge(run: Run, words: list[str], folder: Path) -> tuple[int, list[dict[str,
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case, run: Run, tmp_path: Path) -> None:
     for words in case.before(tmp_path):
-        status, verdicts = judge(words[1:] if words[0] == "!" else words, tmp_path)
+        status, verdicts = judge(run, words[1:] if words[0] == "!" else words, tmp_path)
         if words[0] == "!":
             assert status == 1, "a command before the case that is to be refused"
         else:
             assert (status, [verdict["refusals"] for verdict in verdicts]) == (0, [[] for _ in verdicts]), "a command before the case"
-    status, verdicts = judge(run, case.make(tmp_path), tmp_path)
+    words = case.make(tmp_path)
+    status, verdicts = judge(run, words, tmp_path)
+    if case.rule == "R29":
+        shown(run, words, tmp_path, "text")
     refusals = [refusal for verdict in verdicts for refusal in verdict["refusals"]]
     for verdict in verdicts:
         assert verdict["accepted"] is (not verdict["refusals"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from support.keys import BORN, ISSUED, NOW, GpgHome
 from support.openpgp import PacketKey, notation
+from support.refusals import HINTS
 from vmkeeper.errors import Refused
 from vmkeeper.trust.keys import openpgp
 from vmkeeper.trust.keys.armour import armour, dearmour
@@ -39,7 +40,9 @@ def outcome(gpg: GpgVerifier, claim: Claim, now: datetime = NOW) -> SignedBy | t
     try:
         return gpg.verify(claim, now)
     except Refused as error:
-        return error.rule, error.what, error.why
+        refused = error
+    assert refused.hint == HINTS.get(refused.what, "")
+    return refused.rule, refused.what, refused.why
 
 
 def many(key: PacketKey, count: int, start: int = 0) -> list[Claim]:
@@ -158,6 +161,14 @@ def test_one_certificate_never_vouches_for_another(gpg: GpgVerifier) -> None:
     assert (first.key, second.key) == (f"openpgp:{ALICE.fingerprint}", f"openpgp:{BOB.fingerprint}")
     assert first.material == second.material
     assert third == ("R10", "the signature is by a key that is not pinned", ALICE.fingerprint)
+
+
+@pytest.mark.parametrize("digest", [8, 9, 10])
+@pytest.mark.parametrize("key", [ALICE, BOB, PacketKey(rsa.generate_private_key(65537, 2048))], ids=["ed25519", "ecdsa", "rsa"])
+def test_gpg_and_we_name_every_hash_alike(gpg: GpgVerifier, key: PacketKey, digest: int) -> None:
+    claim = Claim(key.plain, b"x", key.sign(b"x", digest=digest))
+    gpg.prepare([claim], NOW)
+    assert gpg.verify(claim, NOW).key == f"openpgp:{key.fingerprint}"
 
 
 def test_a_key_that_did_not_consent_to_be_a_subkey_is_none(gpg: GpgVerifier) -> None:

@@ -123,6 +123,12 @@ def unreadable(grid: Grid) -> dict[str, bytes]:
         "a list": revocation_list(grid.root).public_bytes(Encoding.DER),
         "an extension that cannot be read": good.replace(constraints, bytes.fromhex("0603551d0f")),
         "an extension twice": der(doubled).replace(bytes.fromhex("0603551d14"), constraints),
+        "another version": good.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42"),
+        "an unknown form of a name": der(
+            issue(name(("CN", "x")), extra=x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30\x04\xa3\x02\x05\x00"))
+        ),
+        "a subject that is no text": der(issue(name(("CN", "no text")), grid.root)).replace(b"no text", b"no\xfftext"[:7]),
+        "an issuer that is no text": der(issue(name(("CN", "x")), authority(name(("CN", "no text"))))).replace(b"no text", b"no\xfftext"[:7]),
         "a key of an unknown kind": good.replace(bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d010177")),
         "a signature of an unknown kind": good.replace(bytes.fromhex("06092a864886f70d01010b"), bytes.fromhex("06092a864886f70d010177")),
     }

@@ -107,6 +107,29 @@ def test_a_way_round_an_authority_that_does_not_serve(grid: Grid) -> None:
     assert "expired" in refused("R19", lambda: chain(grid.alice, trusting(grid.root, expired)))
 
 
+def test_a_way_round_a_weak_digest() -> None:
+    root = authority(name(("CN", "Root")), key=rsa_key(), **VALID)
+    good = authority(name(("CN", "Middle")), root, **VALID)
+    weak = with_digest(authority(name(("CN", "Middle")), root, key=good.key, **VALID), root, "sha1")
+    leaf = issue(name(("CN", "Leaf")), good, **VALID)
+    for order in ((root, weak, good), (good, weak, root)):
+        assert chain(leaf, trusting(*order)) == certificates(leaf, good, root)
+
+
+def test_refusals_say_what_to_do(grid: Grid) -> None:
+    strange = authority(name(("CN", "Middle")), grid.root, key_usage=usage_of("crl_sign"), **VALID)
+    calls: dict[str, Callable[[], object]] = {
+        "the certificate must be valid and lead to an authority of this site": below(strange, grid.root),
+        "have it issued anew": lambda: chain(with_digest(grid.person("Old"), grid.middle, "sha1"), grid.authorities()),
+        "run fetch-crl for the CA folder, and look at what it says": lambda: check(grid, grid.authorities(crls="required")),
+        "its holder signs with another certificate": lambda: check(grid, grid.authorities(*grid.lists(grid.alice), crls="required")),
+    }
+    for hint, call in calls.items():
+        with pytest.raises(Refused) as caught:
+            call()
+        assert caught.value.hint == hint
+
+
 def test_certificates_that_issue_each_other_lead_nowhere() -> None:
     key = ec_key()
     first = authority(name(("CN", "First")), key=key, **VALID)
@@ -211,11 +234,12 @@ def test_how_many_authorities_may_stand_below_one(length: int | None, taken: boo
         assert refused("R19", below(middle, root)) == said
 
 
-def test_an_authority_that_renewed_its_own_certificate_counts_once() -> None:
-    root = authority(name(("CN", "Root")), constraints=x509.BasicConstraints(True, 0), **VALID)
-    renewed = authority(name(("CN", "Root")), root, **VALID)
+def test_a_root_that_renewed_itself_is_in_the_folder_again() -> None:
+    root = authority(name(("CN", "Root")), **VALID)
+    renewed = authority(name(("CN", "Root")), **VALID)
     leaf = issue(name(("CN", "Leaf")), renewed, **VALID)
-    assert chain(leaf, trusting(root), renewed) == certificates(leaf, renewed, root)
+    assert chain(leaf, trusting(root, renewed)) == certificates(leaf, renewed)
+    refused("R19", lambda: chain(leaf, trusting(root), renewed))
 
 
 def test_weak_keys(grid: Grid) -> None:

@@ -37,7 +37,7 @@ from support.x509 import (
     streamed,
 )
 from vmkeeper.errors import Refused
-from vmkeeper.trust.keys.cms import canonical, read
+from vmkeeper.trust.keys.cms import MAXIMUM, canonical, read
 
 CONTENT = b"object 1\n\n{}\n"
 
@@ -379,3 +379,34 @@ def test_pem_inside_a_certificate_is_not_looked_for(grid: Grid) -> None:
     person = issue(name(*x509.GRID, ("2.5.4.13", hidden)), grid.middle, **x509.VALID)
     assert base64.b64encode(b"") in person.certificate.public_bytes(x509.Encoding.DER)
     assert read(detached(person, CONTENT)).certificate == person.certificate
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_sha1_where_the_caller_says_so(person: Identity, named: bool) -> None:
+    numbers = ECDSA_WITH if person.certificate.subject == SEEDS.erin.certificate.subject else RSA_WITH
+    how = {"algorithm": der(0x30, oid(numbers["sha1"]))} if named else {}
+    data = detached(person, CONTENT, digest="sha1", **how)
+    assert read(data, sha1=True).digest == "sha1"
+    assert read(data, sha1=True).elliptic == (numbers is ECDSA_WITH)
+    refused(data, "R11")
+    refused(data.replace(oid(DIGESTS["sha1"]), oid("1.3.14.3.2.27")), "R11")
+    for digest in ("sha256", "sha512"):
+        assert read(detached(person, CONTENT, digest=digest), sha1=True).digest == digest
+    for digest in ("md5", "sha224"):
+        if digest in numbers:
+            with pytest.raises(Refused, match="digest that is not taken"):
+                read(detached(person, CONTENT, digest=digest), sha1=True)
+    with pytest.raises(Refused, match="algorithm that is not taken"):
+        read(detached(person, CONTENT, digest="sha256", algorithm=der(0x30, oid(numbers["sha1"]))), sha1=True)
+
+
+def test_large_signatures_are_refused_unread(grid: Grid) -> None:
+    one = detached(grid.alice, CONTENT)
+    room = MAXIMUM - len(one) - 16
+    largest = detached(grid.alice, CONTENT, unsigned=der(0xA1, der(5) * (room // 2)))
+    assert MAXIMUM - 40 < len(largest) <= MAXIMUM
+    assert read(largest).certificate == grid.alice.certificate
+    with pytest.raises(Refused, match=f"the signature is too large: {MAXIMUM + 1} bytes, at most {MAXIMUM} are read") as caught:
+        read(b"\0" * (MAXIMUM + 1))
+    assert caught.value.rule == "R25"
+    refused(b"\0" * MAXIMUM)

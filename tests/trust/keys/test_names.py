@@ -81,3 +81,47 @@ def test_one_line_form_is_that_of_openssl(tmp_path):
     ).stdout
     assert DistinguishedName.parse(said.strip().removeprefix("subject=")) == DistinguishedName.of(subject)
     assert said.replace("\\/", "/").replace("\\+", "+").strip().removeprefix("subject=") == str(DistinguishedName.of(subject))
+
+
+def test_types_without_a_short_name_and_values_that_are_no_text():
+    from cryptography import x509
+    from cryptography.x509.name import _ASN1Type
+
+    bits = x509.NameAttribute(x509.NameOID.X500_UNIQUE_IDENTIFIER, b"a\xe9", _ASN1Type.BitString)
+    made = DistinguishedName.of(x509.Name([bits]))
+    assert made.parts == (frozenset({("2.5.4.45", "aé")}),)
+    assert str(made) == "/2.5.4.45=a\\xC3\\xA9"
+    assert DistinguishedName.parse("/1.2.840.3=x/2.5.4.3=y").parts == (frozenset({("1.2.840.3", "x")}), frozenset({("2.5.4.3", "y")}))
+    assert DistinguishedName.parse("/2.5.4.3=y") != of(("CN", "y"))
+
+
+def test_what_a_backslash_stands_for():
+    def value(text):
+        ((part,),) = DistinguishedName.parse(text).parts
+        return part[1]
+
+    assert value("/CN=a\\/CN=b") == "a/CN=b"
+    assert value("/CN=a\\+b\\\\") == "a+b\\"
+    assert value("/CN=\\xC3\\xa9\\x5C") == "é\\"
+    assert value("/CN=\\xG1") == "xG1"
+    assert value("/CN=\\xff") == "\ufffd"
+    assert str(DistinguishedName.parse("/CN=a\nb\x7f~ ")) == "/CN=a\\x0Ab\\x7F~ "
+
+
+def test_every_type_with_a_short_name_reads_back():
+    from vmkeeper.trust.keys import names
+
+    expected = "CN C DC emailAddress GN L O OU serialNumber ST street SN title UID"
+    assert list(names._SHORT.values()) == expected.split()
+    for oid, short in names._SHORT.items():
+        made = of((oid.dotted_string, "XX"))
+        assert str(made) == f"/{short}=XX"
+        assert DistinguishedName.parse(f"/{short.upper()}=XX") == DistinguishedName.parse(f"/{short.lower()}=XX") == made
+    for alias, short in {"E": "emailAddress", "Email": "emailAddress", "USERID": "UID", "S": "ST", "SP": "ST"}.items():
+        assert DistinguishedName.parse(f"/{alias}=XX") == DistinguishedName.parse(f"/{short}=XX")
+
+
+def test_types_of_up_to_twenty_letters():
+    assert str(DistinguishedName.parse(f"/{'a' * 20}=x")) == f"/{'a' * 20}=x"
+    with pytest.raises(ValueError, match="write it as /DC=org/DC=example/CN=Some Name"):
+        DistinguishedName.parse(f"/{'a' * 21}=x")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.keys import BORN, ISSUED, NOW, GpgHome, Signer
+from support.openpgp import PacketKey
+from support.refusals import refusal
 from vmkeeper.errors import Refused, UserError
+from vmkeeper.run import ProgramFailed
 from vmkeeper.trust.keys.armour import armour, dearmour, decode_public_key
 from vmkeeper.trust.keys.interface import Claim, HeldOpenPGPKey, SignedBy
 from vmkeeper.trust.keys.openpgp import GpgVerifier, primary_fingerprint, short_folder, sign
@@ -61,9 +66,17 @@ def test_keys_of_the_common_kinds_are_accepted(home: GpgHome, gpg: GpgVerifier, 
 @pytest.mark.parametrize("algorithm", ["secp256k1", "dsa2048", "rsa1024"])
 def test_other_kinds_are_refused_as_weak(home: GpgHome, gpg: GpgVerifier, algorithm: str) -> None:
     signer = home.signer(home.make(f"weak{algorithm}", algorithm))
-    with pytest.raises(Refused) as caught:
-        verified(gpg, pgp_key(signer), DATA, signer.sign(DATA), NOW)
-    assert caught.value.rule == "R11"
+    found = refusal(lambda: verified(gpg, pgp_key(signer), DATA, signer.sign(DATA), NOW))
+    what = "the signature's algorithm is not taken" if algorithm == "dsa2048" else "the key is too weak"
+    why = {"secp256k1": "a curve that is not taken, 2b8104000a", "dsa2048": "OpenPGP algorithm number 17", "rsa1024": "RSA of 1024 bits"}[algorithm]
+    assert found == ("R11", what, why)
+
+
+def test_a_strong_subkey_of_a_weak_primary_key_is_refused_as_weak(gpg: GpgVerifier) -> None:
+    weak, strong = (PacketKey(rsa.generate_private_key(65537, bits)) for bits in (1024, 2048))
+    for primary, subkey in ((weak, strong), (strong, weak)):
+        key = primary.certificate(subkeys=[subkey])
+        assert refusal(lambda: verified(gpg, key, DATA, subkey.sign(DATA), NOW)) == ("R11", "the key is too weak", "RSA of 1024 bits")  # noqa: B023
 
 
 def test_another_text_or_another_key_is_refused(home: GpgHome, gpg: GpgVerifier, alice: Signer) -> None:
@@ -180,8 +193,9 @@ def test_comments_in_a_key_file_do_no_harm(alice: Signer) -> None:
 
 def test_a_pinned_fingerprint_that_is_not_the_keys_is_refused(gpg: GpgVerifier, alice: Signer) -> None:
     wrong = pgp_key(alice).model_copy(update={"fingerprint": "A" * 40})
-    with pytest.raises(Refused, match="another fingerprint"):
-        verified(gpg, wrong, DATA, alice.sign(DATA), NOW)
+    why = f"{pgp_key(alice).fingerprint}, not {'A' * 40}"
+    found = refusal(lambda: verified(gpg, wrong, DATA, alice.sign(DATA), NOW))
+    assert found == ("R10", "the pinned key has another fingerprint than the pins say", why)
 
 
 def test_a_key_that_gpg_does_not_take_is_refused(gpg: GpgVerifier, alice: Signer) -> None:
@@ -227,18 +241,63 @@ def test_signing_asks_the_users_gpg(home: GpgHome, gpg: GpgVerifier, monkeypatch
     assert verified(gpg, key, DATA, signature, datetime.now(UTC)).key == f"openpgp:{fingerprint}"
     home.make("twin")
     home.run("--passphrase", "", "--pinentry-mode", "loopback", "--quick-generate-key", "Second <twin@example.org>", "ed25519", "sign", "0", at=BORN)
-    for name in ("nobody@example.org", "twin@example.org"):
+    for name, count, found in (("nobody@example.org", "no secret key", 0), ("twin@example.org", "several secret keys", 2)):
         with pytest.raises(UserError) as caught:
             primary_fingerprint(name)
-        assert caught.value.hint
+        assert caught.value.what == f"gpg has {count} for {name}"
+        assert len([part for part in caught.value.why.split(", ") if len(part) == 40]) == found
+        assert caught.value.hint == "name the key by its full fingerprint (gpg --list-secret-keys), with --key or git config user.signingKey"
+
+
+def recorder(folder: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> Callable[[], list[list[str]]]:
+    """A gpg that writes down its arguments, one call a line, and then does `last`; gives what it wrote."""
+    log, script = folder / "log", folder / "gpg"
+    script.write_text(f'#!/bin/sh\nfor word; do printf "%s\\t" "$word"; done >> {log}\necho >> {log}\n{last}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return lambda: [line.split("\t")[:-1] for line in log.read_text().splitlines()]
+
+
+def test_gpg_is_asked_apart_from_everything_the_user_has(alice: Signer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    signature = alice.sign(DATA)
+    calls = recorder(tmp_path, monkeypatch, f'exec {shutil.which("gpg")} "$@"')
+    with GpgVerifier() as gpg:
+        assert verified(gpg, pgp_key(alice), DATA, signature, NOW)
+        (home,) = gpg._homes.values()
+    options = ["--homedir", str(home.folder), "--no-options", "--no-tty", "--no-autostart", "--no-auto-key-retrieve", "--no-auto-check-trustdb"]
+    options += ["--disable-dirmngr", "--trust-model", "always", "--weak-digest", "SHA1", "--faked-system-time"]
+    at = f"{int(NOW.timestamp())}!"
+    assert calls() == [
+        [*options, f"{int(BORN.timestamp())}!", "--batch", "--import"],
+        [*options, at, "--status-fd", "2", "--logger-fd", "1", "--multifile", "--verify"],
+        [*options, at, "--batch", "--with-colons", "--list-keys"],
+    ]
+
+
+def test_the_users_gpg_is_asked_plainly_and_may_ask_for_a_pin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asking = ("GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "PINENTRY_USER_DATA")
+    calls = recorder(tmp_path, monkeypatch, f"env > {tmp_path}/env; echo no card >&2; exit 2")
+    for name in asking:
+        monkeypatch.setenv(name, f"the {name}")
+    monkeypatch.setenv("SECRET", "x")
+    with pytest.raises(ProgramFailed) as caught:
+        sign("ABCD", DATA)
+    assert (caught.value.what, caught.value.why) == ("gpg failed with status 2", "no card")
+    assert caught.value.hint == "check that gpg can sign: echo test | gpg --clearsign; for a token, that it is plugged in"
+    options = ["--batch", "--armor", "--no-comments", "--no-emit-version", "--digest-algo", "SHA512"]
+    assert calls() == [[*options, "--detach-sign", "--local-user", "ABCD"]]
+    given = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert {name: given.get(name) for name in asking} == {name: f"the {name}" for name in asking}
+    assert "SECRET" not in given
 
 
 def test_a_missing_gpg_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from vmkeeper.errors import EnvironmentLacks
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentLacks, match="gpg"):
+    with pytest.raises(EnvironmentLacks, match="gpg") as caught:
         GpgVerifier()
+    assert caught.value.hint == "apt-get install gnupg"
 
 
 def _key_text(packets: bytes) -> str:

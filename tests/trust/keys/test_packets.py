@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from support.keys import ISSUED
 from support.openpgp import PacketKey, ec_numbers, key_text, mpi, packet, subpackets
+from support.refusals import refusal
 from vmkeeper.errors import Refused
 from vmkeeper.trust.keys.armour import armour, dearmour
 from vmkeeper.trust.keys.packets import literal, normalised, read_certificate, read_signature
@@ -23,12 +24,6 @@ GOOD = ALICE.sign(DATA)
 BODY = dearmour("PGP", GOOD)[2:]
 END = 6 + int.from_bytes(BODY[4:6], "big")
 Change = Callable[[bytes], bytes]
-
-
-def refusal(call: Callable[[], object]) -> tuple[str, str, str]:
-    with pytest.raises(Refused) as caught:
-        call()
-    return caught.value.rule, caught.value.what, caught.value.why
 
 
 def short(body: bytes) -> bytes:
@@ -61,7 +56,8 @@ def test_a_good_signature_is_read() -> None:
     assert (read.algorithm, read.hash, read.created, read.issuer) == (22, "sha512", int(ISSUED.timestamp()), ALICE.fingerprint)
     assert read.data == dearmour("PGP", GOOD)
     assert read_signature(signature(with_hashed(FINGERPRINT, TIME)), DATA).issuer == ALICE.fingerprint
-    assert read_signature(ALICE.sign(DATA, digest=8), DATA).hash == "sha256"
+    for digest, name in ((8, "sha256"), (9, "sha384"), (10, "sha512")):
+        assert read_signature(ALICE.sign(DATA, digest=digest), DATA).hash == name
 
 
 @pytest.mark.parametrize(
@@ -255,3 +251,22 @@ def test_any_changed_signature_is_refused(start: int, stop: int, piece: bytes, o
         except Refused:
             continue
         assert changed[:END] == BODY[:END]
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [(8, b"\x08"), (191, b"\xbf"), (192, b"\xc0\x00"), (193, b"\xc0\x01"), (447, b"\xc0\xff"), (448, b"\xc1\x00"), (8383, b"\xdf\xff")],
+)
+def test_new_headers_of_one_and_two_bytes_of_length_are_read(size: int, head: bytes) -> None:
+    body = b"\x04\0\0\0\0\x11" + bytes(size - 6)
+    for length in (head, b"\xff" + size.to_bytes(4, "big")):
+        (key,) = read_certificate(key_text(b"\xc6" + length + body)).keys
+        assert key.fingerprint == hashlib.sha1(b"\x99" + size.to_bytes(2, "big") + body, usedforsecurity=False).hexdigest().upper()
+
+
+@pytest.mark.parametrize(
+    ("size", "head"), [(8, b"\x98\x08"), (255, b"\x98\xff"), (256, b"\x99\x01\x00"), (65535, b"\x99\xff\xff"), (300, b"\x9a\0\0\x01\x2c")]
+)
+def test_old_headers_of_every_length_are_read(size: int, head: bytes) -> None:
+    body = b"\x04\0\0\0\0\x11" + bytes(size - 6)
+    assert len(read_certificate(key_text(head + body)).keys) == 1

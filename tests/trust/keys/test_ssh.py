@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.keys import NOW, SecurityKey, Signer, ssh_key, ssh_public, ssh_signer, sshsig, to_sign
+from support.refusals import refusal
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.run import ProgramFailed
 from vmkeeper.trust.keys import ssh
@@ -83,9 +84,8 @@ def test_disagreement_ssh_keygen_takes_a_security_key_that_nobody_touched(tmp_pa
     signer = SecurityKey().signer(flags=0)
     signature = signer.sign(DATA)
     assert keygen_accepts(tmp_path, text(signer), DATA, signature)
-    with pytest.raises(Refused, match="without anybody touching") as caught:
-        ssh.verify(text(signer), DATA, signature)
-    assert caught.value.rule == "R10"
+    found = refusal(lambda: ssh.verify(text(signer), DATA, signature))
+    assert found == ("R10", "the security key signed without anybody touching it", "flags 00")
 
 
 def test_disagreement_ssh_keygen_check_novalidate_is_good_for_any_key(tmp_path: Path) -> None:
@@ -151,16 +151,12 @@ NAMESPACE = "the SSH signature was made for something else than git"
     ],
 )
 def test_other_structures_are_refused(signature: str, rule: str, what: str) -> None:
-    with pytest.raises(Refused) as caught:
-        ssh.verify(KEY, DATA, signature)
-    assert (caught.value.rule, caught.value.what) == (rule, what)
+    assert refusal(lambda: ssh.verify(KEY, DATA, signature))[:2] == (rule, what)
 
 
 def test_refusals_say_what_was_found() -> None:
     def why(key: str, signature: str) -> str:
-        with pytest.raises(Refused) as caught:
-            ssh.verify(key, DATA, signature)
-        return caught.value.why
+        return refusal(lambda: ssh.verify(key, DATA, signature))[2]
 
     stranger = SecurityKey().plain_signer()
     assert why(KEY, stranger.sign(DATA)) == ssh.read_public_key(text(stranger)).fingerprint
@@ -245,18 +241,41 @@ def test_ecdsa_numbers_that_are_not_in_their_shortest_form_are_refused() -> None
 )
 def test_ecdsa_keys_that_are_no_points_of_their_curve_are_refused(lie: dict[str, bytes]) -> None:
     key, signature = _ecdsa(b"", b"", **lie)
-    with pytest.raises(Refused) as caught:
-        ssh.verify(key, DATA, signature)
     expected = "the SSH key says one curve and holds another" if "curve" in lie else NOT_OVER
-    assert (caught.value.rule, caught.value.what) == ("R10", expected)
+    assert refusal(lambda: ssh.verify(key, DATA, signature))[:2] == ("R10", expected)
+
+
+def test_bytes_after_the_parts_of_a_signature_are_refused() -> None:
+    """A security key's counter and an ECDSA signature's second number end what the signature holds."""
+    key = SecurityKey()
+    inner = _inner(key.signer().sign(DATA))
+    assert ssh.verify(text(key.signer()), DATA, sshsig(key.blob, inner))
+    assert refusal(lambda: ssh.verify(text(key.signer()), DATA, sshsig(key.blob, inner + b"x"))) == ("R10", FOLLOW, "1 bytes")
+    public, signature = _ecdsa(b"", b"")
+    kind, numbers = (_strings(_inner(signature))[place] for place in (0, 1))
+    longer = sshsig(base64.b64decode(public.split()[1]), _string(kind) + _string(numbers + b"xy"))
+    assert refusal(lambda: ssh.verify(public, DATA, longer)) == ("R10", FOLLOW, "2 bytes")
+
+
+def _strings(data: bytes) -> list[bytes]:
+    found = []
+    while data:
+        length = 4 + int.from_bytes(data[:4], "big")
+        found.append(data[4:length])
+        data = data[length:]
+    return found
+
+
+def _inner(signature: str) -> bytes:
+    """The last string of an SSHSIG: type and signature."""
+    return _strings(dearmour("SSH", signature)[10:])[4]
 
 
 def test_unknown_key_types_are_refused_by_name() -> None:
     for kind in (b"ssh-dss", b"ssh-xmss@openssh.com", b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", b"ssh-ed25519-cert-v01@openssh.com"):
         blob = _string(kind) + _string(b"x")
-        with pytest.raises(Refused, match="of this type") as caught:
-            ssh.verify(f"{kind.decode()} {base64.b64encode(blob).decode()}", DATA, sshsig(blob, _string(kind) + _string(b"x")))
-        assert caught.value.rule == "R11"
+        key, signature = f"{kind.decode()} {base64.b64encode(blob).decode()}", sshsig(blob, _string(kind) + _string(b"x"))
+        assert refusal(lambda: ssh.verify(key, DATA, signature)) == ("R11", "SSH keys of this type are not taken", repr(kind))  # noqa: B023
 
 
 def _rsa_key() -> tuple[rsa.RSAPrivateKey, bytes]:
@@ -273,37 +292,35 @@ def test_rsa_with_sha1_is_refused() -> None:
         if not rule:
             assert ssh.verify(key, DATA, signature)
             continue
-        with pytest.raises(Refused) as caught:
-            ssh.verify(key, DATA, signature)
-        assert caught.value.rule == rule
+        found = refusal(lambda: ssh.verify(key, DATA, signature))  # noqa: B023
+        assert found == (rule, "the RSA signature uses a hash that is not taken", "b'ssh-rsa'")
 
 
 def test_wrappers_say_yes_and_no() -> None:
-    assert verify_ed25519(POINT, to_sign(DATA), RAW)
-    assert not verify_ed25519(POINT[:-1], to_sign(DATA), RAW)
-    assert not verify_ed25519(POINT, b"", RAW)
+    assert verify_ed25519(POINT, to_sign(DATA), RAW) is True
+    assert verify_ed25519(POINT[:-1], to_sign(DATA), RAW) is False
+    assert verify_ed25519(POINT, b"", RAW) is False
     private = ec.derive_private_key(7, ec.SECP384R1())
     point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     signature = private.sign(DATA, ec.ECDSA(hashes.SHA384()))
-    assert verify_ecdsa(b"nistp384", point, DATA, signature)
-    assert not verify_ecdsa(b"nistp384", point, DATA, encode_dss_signature(1, 1))
-    assert not verify_ecdsa(b"nistp384", point, DATA, b"")
+    assert verify_ecdsa(b"nistp384", point, DATA, signature) is True
+    assert verify_ecdsa(b"nistp384", point, DATA, encode_dss_signature(1, 1)) is False
+    assert verify_ecdsa(b"nistp384", point, DATA, b"") is False
     key, _ = _rsa_key()
     numbers, made = key.public_key().public_numbers(), key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
-    assert verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, made)
-    assert not verify_rsa(numbers.e, numbers.n, b"rsa-sha2-512", DATA, made)
-    assert not verify_rsa(1, numbers.n, b"rsa-sha2-256", DATA, made)
-    assert not verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made)
+    assert verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, made) is True
+    assert verify_rsa(numbers.e, numbers.n, b"rsa-sha2-512", DATA, made) is False
+    assert verify_rsa(1, numbers.n, b"rsa-sha2-256", DATA, made) is False
+    assert verify_rsa(numbers.e, numbers.n, b"rsa-sha2-256", DATA, b"\0" + made) is False
 
 
 @pytest.mark.parametrize(("bits", "taken"), [(2047, False), (2048, True), (16384, True), (16385, False)])
 def test_rsa_keys_have_between_2048_and_16384_bits(bits: int, taken: bool) -> None:
     blob = b"".join(map(_string, (b"ssh-rsa", _mpint(65537), _mpint((1 << (bits - 1)) + 1))))
     key, signature = f"ssh-rsa {base64.b64encode(blob).decode()}", sshsig(blob, _string(b"rsa-sha2-512") + _string(bytes(bits // 8)))
-    with pytest.raises(Refused) as caught:
-        ssh.verify(key, DATA, signature)
-    assert (caught.value.rule, caught.value.what) == (("R10", NOT_OVER) if taken else ("R11", "the RSA key has a length that is not taken"))
-    assert taken or caught.value.why == f"{bits} bits"
+    found = refusal(lambda: ssh.verify(key, DATA, signature))
+    assert found[:2] == (("R10", NOT_OVER) if taken else ("R11", "the RSA key has a length that is not taken"))
+    assert taken or found[2] == f"{bits} bits"
 
 
 @pytest.mark.parametrize("number", [b"", b"\0", b"\0\x01", b"\x80"])
@@ -393,8 +410,14 @@ def test_the_public_half_is_found_however_git_names_the_key(tmp_path: Path, monk
     assert ssh.public_key_of(str(file)) == expected
     (tmp_path / "empty.pub").write_text("nothing\n")
     for name in (str(tmp_path / "nowhere"), str(tmp_path / "nowhere.pub"), str(tmp_path / "empty.pub")):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as caught:
             ssh.public_key_of(name)
+        file = name.endswith("empty.pub")
+        assert caught.value.what == ("this is not an SSH public key" if file else "there is no SSH key file")
+        assert caught.value.hint == (
+            "a public key reads TYPE BASE64 COMMENT" if file else "name a public key file, or key::TYPE BASE64 for a key in your agent"
+        )
+        assert caught.value.where == name
 
 
 def test_signatures_are_written_again_in_our_form(tmp_path: Path) -> None:
@@ -409,4 +432,4 @@ def test_a_key_that_nobody_can_unlock_is_explained(tmp_path: Path, monkeypatch: 
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-P", "", "-f", str(file)], check=True, capture_output=True, timeout=60)
     with pytest.raises(ProgramFailed) as caught:
         ssh.sign(str(file), DATA)
-    assert "ssh-add" in caught.value.hint
+    assert caught.value.hint == "add the key to your agent: ssh-add FILE; for a token, check that it is plugged in"

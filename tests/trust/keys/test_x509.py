@@ -31,6 +31,7 @@ from support.x509 import (
     revocation_list,
     signed_data,
     signer_info,
+    with_digest,
     x509_signer,
 )
 from vmkeeper.errors import Refused
@@ -452,3 +453,41 @@ def test_normalising_what_is_no_good_signature(grid: Grid) -> None:
     refused("R10", lambda: normalised(b"junk", CONTENT))
     refused("R11", lambda: normalised(detached(grid.alice, CONTENT, digest="sha1"), CONTENT))
     assert normalised(detached(grid.alice, CONTENT), CONTENT) == claim(grid.alice).signature
+
+
+def test_lists_with_sha1_where_the_caller_says_so(grid: Grid, person: Identity) -> None:
+    data = detached(person, CONTENT, digest="sha1")
+    assert verify_detached(data, CONTENT, grid.authorities(), NOW, sha1=True) == person.certificate
+    refused("R11", lambda: verify_detached(data, CONTENT, grid.authorities(), NOW))
+    refused("R11", lambda: X509Verifier(grid.authorities()).verify(claim(person, data), NOW))
+    assert refused("R17", lambda: verify_detached(data, CONTENT + b" ", grid.authorities(), NOW, sha1=True)).endswith("its digest is another one")
+    old = with_digest(grid.person("Old", key=person.key), grid.middle, "sha1")
+    assert "weak digest" in refused("R11", lambda: verify_detached(detached(old, CONTENT), CONTENT, grid.authorities(), NOW, sha1=True))
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_no_changed_byte_of_a_signature_is_accepted_under_good_armour(grid: Grid, person: Identity) -> None:
+    verifier = X509Verifier(grid.read())
+    good = claim(person)
+    data = dearmour("CMS", good.signature)
+    assert verifier.verify(good, NOW)
+    rules = set()
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        with pytest.raises(Refused) as caught:
+            verifier.verify(replace(good, signature=armour("CMS", bytes(changed))), NOW)
+        rules.add(caught.value.rule)
+    assert rules == {"R10", "R11", "R19"}
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_no_inserted_or_dropped_byte_of_a_signature_is_accepted_under_good_armour(grid: Grid, person: Identity) -> None:
+    verifier = X509Verifier(grid.read())
+    good = claim(person)
+    data = dearmour("CMS", good.signature)
+    for at in range(0, len(data), 3):
+        for changed in (data[:at] + data[at + 1 :], data[:at] + b"\0" + data[at:], data[:at] + data[at : at + 1] + data[at:]):
+            with pytest.raises(Refused) as caught:
+                verifier.verify(replace(good, signature=armour("CMS", changed)), NOW)
+            assert caught.value.rule in ("R10", "R11", "R19")

@@ -7,7 +7,8 @@ at a clock or says that a certificate is good. Layout of the CA folder: IGTF's, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, TypeVar
@@ -28,7 +29,7 @@ STRONG = ("sha256", "sha384", "sha512")
 """Digests that are taken (rule R11)."""
 RSA_BITS = 2048
 EC_BITS = 256
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 _CERTIFICATES = re.compile(r"\.(?:pem|crt|[0-9]+)")
 _REVOCATION_LISTS = re.compile(r"\.(?:crl|r[0-9]+)")
 _DER = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
@@ -83,20 +84,22 @@ def load_certificates(data: bytes) -> list[x509.Certificate]:
     """The certificates of a PEM file, or the one of a DER file. Raises ValueError where there is none or one cannot be read."""
     if data.startswith(_DER):
         return [load_certificate(data)]
-    return [_whole(one, one.public_key) for one in x509.load_pem_x509_certificates(data)]
+    with _value_errors():
+        return [_whole(one) for one in x509.load_pem_x509_certificates(data)]
 
 
 def load_certificate(data: bytes) -> x509.Certificate:
     """A certificate in DER. Raises ValueError where it cannot be read in all its parts."""
-    certificate = x509.load_der_x509_certificate(data)
-    return _whole(certificate, certificate.public_key)
+    with _value_errors():
+        return _whole(x509.load_der_x509_certificate(data))
 
 
 def load_revocation_lists(data: bytes) -> list[x509.CertificateRevocationList]:
     """The revocation lists of a PEM file, or the one of a DER file. Raises ValueError where there is none or one cannot be read."""
-    if data.startswith(_DER):
-        return [_whole(x509.load_der_x509_crl(data))]
-    found = [_whole(x509.load_pem_x509_crl(block)) for block in _CRL_BLOCK.findall(data)]
+    with _value_errors():
+        if data.startswith(_DER):
+            return [_whole(x509.load_der_x509_crl(data))]
+        found = [_whole(x509.load_pem_x509_crl(block)) for block in _CRL_BLOCK.findall(data)]
     if not found:
         raise ValueError("there is no X509 CRL block")
     return found
@@ -152,11 +155,18 @@ def _once(found: Iterable[list[_Read]]) -> tuple[_Read, ...]:
     return tuple({one.public_bytes(Encoding.DER): one for some in found for one in some}.values())
 
 
-def _whole(read: _Read, public_key: Callable[[], object] = object) -> _Read:
+def _whole(read: _Read) -> _Read:
     """Ask for the parts that the library reads only when they are asked for, so that a bad one shows now."""
+    parts = [read.issuer, read.extensions, read.signature_hash_algorithm]
+    if isinstance(read, x509.Certificate):
+        parts += [read.subject, read.public_key()]
+    return read
+
+
+@contextmanager
+def _value_errors() -> Iterator[None]:
+    """The library's several errors about what it reads as the one that callers know."""
     try:
-        for part in (public_key(), read.issuer, read.extensions, read.signature_hash_algorithm):
-            del part
+        yield
     except _UNREADABLE as error:
         raise ValueError(str(error)) from None
-    return read

@@ -115,7 +115,7 @@ def _may_issue(authority: x509.Certificate, below: Chain, at: datetime) -> None:
     limits, usage = _extension(authority, x509.BasicConstraints), _usage(authority)
     if limits is None or not limits.ca or (usage and not usage.key_cert_sign):
         raise _refused("a certificate in the chain is not an authority's", authority)
-    if limits.path_length is not None and limits.path_length < sum(one.issuer != one.subject for one in below[1:]):
+    if limits.path_length is not None and limits.path_length < len(below) - 1:
         raise _refused("there are more authorities in the chain than one of them allows", authority, f"{limits.path_length} below it")
     if not _in_force(authority, at):
         raise _refused("an authority's certificate is not trusted", authority, _validity(authority, at))

@@ -35,6 +35,8 @@ _NAMES = {"2b0e03021a": "SHA-1", "2a864886f70d0205": "MD5", "2a864886f70d01010a"
 _INTEGER, _OCTETS, _NULL, _OID, _UTC_TIME, _TIME, _SEQUENCE, _SET = 0x02, 0x04, 0x05, 0x06, 0x17, 0x18, 0x30, 0x31
 _KEY_ID, _TAGGED, _TAGGED_1 = 0x80, 0xA0, 0xA1
 _CONSTRUCTED, _LONG_TAG, _INDEFINITE = 0x20, 0x1F, 0x80
+MAXIMUM = 64 * 1024
+"""Bytes; a larger signature is refused unread."""
 _DEPTH = 24
 _MOST_CERTIFICATES = 16
 
@@ -68,10 +70,12 @@ class _Element:
 
 
 def read(data: bytes, *, sha1: bool = False) -> SignedData:
-    """Read a detached signature with one signer, in BER. Raises Refused: R17 for another form, R11 for a weak or unknown algorithm.
+    """Read a detached signature with one signer, in BER. Raises Refused: R17 for another form, R11 for a weak or unknown algorithm, R25.
 
     sha1: take SHA-1 too, which old image lists are signed with.
     """
+    if len(data) > MAXIMUM:
+        raise Refused("R25", "the signature is too large", why=f"{len(data)} bytes, at most {MAXIMUM} are read")
     try:
         return _signed_data(data, _DIGESTS | _SHA1 if sha1 else _DIGESTS)
     except (LookupError, ValueError):

@@ -215,7 +215,7 @@ def primary_fingerprint(key: str) -> str:
     Raises UserError where there is no such secret key, or several.
     """
     asked = run([program("gpg", package="gnupg"), "--batch", "--with-colons", "--list-secret-keys", "--", key.rstrip("!")], check=False)
-    records = [line.split(":") for line in asked.text.splitlines()]
+    records = [line.split(":") for line in asked.text.split("\n")]
     found = [after[9] for record, after in pairwise(records) if record[0] == "sec" and after[0] == "fpr"]
     if len(found) != 1:
         raise UserError(

@@ -103,7 +103,7 @@ class X509Verifier:
         if case not in self._judged:
             self._judged[case] = self._judgement(signed, data, claim.signed, now)
         if refused := self._judged[case]:
-            raise refused
+            raise _for_tags(refused)
         return SignedBy(f"x509:{found.sha256}", of_public_key(strong_key(signed.certificate)), signed.signing_time, until)
 
     def _judgement(self, signed: SignedData, data: bytes, content: bytes, now: datetime) -> Refused | None:
@@ -115,7 +115,7 @@ class X509Verifier:
             timing = ["-no_check_time"] if until <= now else ["-attime", str(int(now.timestamp()))]
             _openssl_verdict(data, content, chain, self._authorities, [*timing, "-purpose", "any"])
         except Refused as error:
-            return error
+            return _for_tags(error)
         return None
 
 
@@ -179,7 +179,7 @@ def normalised(data: bytes, signed: bytes) -> str:
 
 
 def _for_tags(error: Refused) -> Refused:
-    """What is wrong with the form of a list's signature (R17) is R10 in a tag."""
+    """The same refusal anew; what is wrong with the form of a list's signature (R17) is R10 in a tag."""
     return Refused("R10" if error.rule == "R17" else error.rule, error.what, why=error.why, hint=error.hint)
 
 
