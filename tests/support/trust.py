@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from support.keys import ISSUED, NOW, Signer
 from vmkeeper.documents.dump import dump
+from vmkeeper.documents.kinds import KINDS
+from vmkeeper.documents.load import load
 from vmkeeper.errors import Refused, VmkeeperError
 from vmkeeper.model.endorser import Endorser, EndorserList
 from vmkeeper.model.keys import Compromise, Person
@@ -187,12 +190,7 @@ class World:
         data = files.get(f"appliances/{appliance}/release.yaml")
         if data is None or not self.on_mainline(commit):
             return None
-        from vmkeeper.documents.kinds import KINDS
-        from vmkeeper.documents.load import load
-
-        made = load(KINDS["release"], data, "")
-        assert isinstance(made, Release)
-        return Record(sha512_hex(data), made, files.get(f"appliances/{appliance}/provenance.json"))
+        return Record(sha512_hex(data), read_release(data), files.get(f"appliances/{appliance}/provenance.json"))
 
     # What is signed
 
@@ -379,6 +377,14 @@ def resigned(raw: bytes, signer: Signer, change: Callable[[bytes], bytes]) -> by
     """A tag object with its unsigned part changed and signed again."""
     body = change(tagobject.parse(raw).signed)
     return body + signer.sign(body).encode()
+
+
+@lru_cache(maxsize=4096)
+def read_release(data: bytes) -> Release:
+    """A release record that is good."""
+    made = load(KINDS["release"], data, "")
+    assert isinstance(made, Release)
+    return made
 
 
 def changed(said: Statement, **changes: Any) -> Statement:

@@ -527,6 +527,15 @@ def test_another_file_is_refused(case: str, ssh: Signer) -> None:
     assert refused(lambda: parse(change(sealed(ssh)))).rule == rule
 
 
+def test_a_refusal_says_what_and_where(ssh: Signer) -> None:
+    unknown = written(sealed(ssh), at("signatures.0.cert", ""))
+    assert refused(lambda: parse(unknown)).why == "signatures.0.cert: Extra inputs are not permitted"
+    missing = sealed(ssh, lying(without(f"{ASKED}.recipe")))
+    assert refused(lambda: parse(missing)).why == "predicate.buildDefinition.externalParameters.recipe: Field required"
+    assert refused(lambda: parse(b"{\n")).what == "the envelope is not JSON that has one reading"
+    assert refused(lambda: parse(sealed(ssh, b"{"))).what == "the payload is not JSON that has one reading"
+
+
 def test_a_signature_that_is_not_base64_in_its_one_form_is_refused(ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
     for text, rule in (("YR==", "R32"), ("YQ", "R32"), ("/w==", "R10")):
         data = written(sealed(ssh), at("signatures.0.sig", text))

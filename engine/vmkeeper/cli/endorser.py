@@ -97,7 +97,7 @@ def _desk(session: Session, head: str, key: str | None, name: str, list_name: st
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    chosen = signing_key(session.repository, key)
+    chosen = signing_key(session.repository, key, session.secret)
     judgement, pins = in_force(Chamber(session.repository, head, session.authorities, clock))
     found = role(judgement.enactments.current.policy, chosen, name, list_name)
     return Desk(session.repository, head, Signatory(chosen, found, pins, session.authorities, clock))

@@ -123,7 +123,7 @@ def _attestor(session: Session, chosen: str | None) -> Attestor | None:
     from vmkeeper.execute.signing import signing_key
 
     name = chosen or os.environ.get("VMKEEPER_BUILDER_KEY") or session.repository.config("vmkeeper.builderKey")
-    return Attestor(signing_key(session.repository, name)) if name else None
+    return Attestor(signing_key(session.repository, name, session.secret)) if name else None
 
 
 def build(name: Name, directory: Directory = HERE, store: StoreOption = None, workers: Workers = None) -> int:

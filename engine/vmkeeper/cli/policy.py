@@ -77,7 +77,7 @@ def sign(
     from vmkeeper.execute.signing import signing_key
 
     session = Session(directory)
-    chamber, chosen = _chamber(session), signing_key(session.repository, key)
+    chamber, chosen = _chamber(session), signing_key(session.repository, key, session.secret)
     found = proposed(chamber)
     if found.in_force and valid is None:
         session.say(f"Nothing to sign: endorsers/ is policy {found.number - 1}, which is in force. Give --valid to renew it.")
@@ -109,7 +109,7 @@ def revoke(
 
     session = Session(directory)
     _agree(yes, session, f"Void {revoked} of {holder} for ever, but for tags up to serial {since}?")
-    said = sign_revocation(_chamber(session), signing_key(session.repository, key), holder, revoked, since, reason)
+    said = sign_revocation(_chamber(session), signing_key(session.repository, key, session.secret), holder, revoked, since, reason)
     session.say(f"Signed {said.ref}.")
     session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
     return 0
@@ -134,7 +134,7 @@ def approve(
     text = session.repository.at(chamber.head).read(f"sites/{site}.yaml") or b""
     session.say(text.decode(errors="replace").rstrip())
     _agree(yes, session, f"Approve this for {site} as {called}?")
-    said, new = sign_approval(chamber, signing_key(session.repository, key), site, called)
+    said, new = sign_approval(chamber, signing_key(session.repository, key, session.secret), site, called)
     session.say(f"{'Signed' if new else 'Approved already:'} {said.ref}.")
     if new:
         session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
@@ -163,7 +163,7 @@ def freshness(
         raise UserError("there is no builder's key", hint="give --key, set VMKEEPER_BUILDER_KEY, or: git config vmkeeper.builderKey KEY")
     folder = public or session.repository.config("vmkeeper.public")
     marks = published_marks(Path(folder)) if folder else ()
-    said = vouch(_chamber(session), signing_key(session.repository, name), marks, _duration(valid))
+    said = vouch(_chamber(session), signing_key(session.repository, name, session.secret), marks, _duration(valid))
     session.say(f"Signed {FRESHNESS_REF}, good until {format_time(said.expires)}: policy {said.policy.number}, {len(said.chains)} endorsers' tags.")
     session.say(f"Publish it with: git push --force origin {FRESHNESS_REF}")
     return 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,6 +102,12 @@ class Session:
     def now(self) -> datetime:
         """The time, UTC, to the second."""
         return datetime.now(UTC).replace(microsecond=0)
+
+    def secret(self, name: str) -> str:
+        """A passphrase or PIN, typed by the person at the terminal. Raises UserError where nobody sits there."""
+        if not sys.stdin.isatty():
+            raise UserError("nobody is here to type a passphrase", where=name, hint="use gpgsm or an agent, which ask by themselves")
+        return getpass(f"Passphrase or PIN for {visible(name)}: ")
 
     def say(self, text: str = "") -> None:
         """A line of the result, control characters escaped (rule R29), no markup."""

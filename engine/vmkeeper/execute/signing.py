@@ -35,6 +35,8 @@ class SigningKey:
     """Whose certificate it is, for an X.509 key."""
     program: str = "gpgsm"
     """What signs with an X.509 key that is neither a file nor on a token."""
+    secret: x509.Secret | None = None
+    """Asks for the passphrase of a certificate's key file or the PIN of its token."""
 
     def sign(self, data: bytes) -> str:
         """An armoured signature; asks for a PIN or passphrase where the user's own tools do."""
@@ -43,7 +45,7 @@ class SigningKey:
                 return openpgp.sign(self.name, data)
             case "ssh":
                 return ssh.sign(self.name, data)
-        return x509.sign(self.name, data, gpgsm=self.program)
+        return x509.sign(self.name, data, gpgsm=self.program, secret=self.secret)
 
     def is_one_of(self, keys: Iterable[HeldKey]) -> bool:
         """Whether it is one of somebody's keys."""
@@ -52,7 +54,7 @@ class SigningKey:
         return self.id in {key_id(key) for key in keys}
 
 
-def signing_key(repository: Repository, chosen: str | None = None) -> SigningKey:
+def signing_key(repository: Repository, chosen: str | None = None, secret: x509.Secret | None = None) -> SigningKey:
     """The key to sign with: `chosen`, else what git is set to use.
 
     chosen: an OpenPGP fingerprint or address, an SSH key file or public key, a certificate file or PKCS#11 address. Reads
@@ -69,7 +71,7 @@ def signing_key(repository: Repository, chosen: str | None = None) -> SigningKey
     if kind == "x509" and name:
         program = repository.config("gpg.x509.program") or "gpgsm"
         certificate = x509.identity_of(name, gpgsm=program)
-        return SigningKey("x509", name, f"x509:{certificate.sha256}", certificate, program)
+        return SigningKey("x509", name, f"x509:{certificate.sha256}", certificate, program, secret)
     raise UserError(
         "there is no key to sign with" if kind in KINDS else f"git's gpg.format {kind} is not known",
         hint="set git config user.signingKey (and gpg.format openpgp, ssh or x509), or give --key",

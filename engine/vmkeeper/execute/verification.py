@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from vmkeeper.documents.guard import read_yaml
 from vmkeeper.documents.kinds import KINDS, Kind
-from vmkeeper.documents.load import load
+from vmkeeper.documents.load import load, read
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.model.release import Release
 from vmkeeper.repository.digest import files, tree_sha512
@@ -84,7 +83,7 @@ class RepositoryHistory:
         return tuple(entry.name for entry in self._at(self.head).entries("appliances") if entry.folder)
 
     def record(self, commit: CommitId, appliance: str) -> Record | None:
-        """The release record of an appliance at a commit of the mainline; raises Refused R21, R23, Problems where it is broken."""
+        """The release record of an appliance at a commit of the mainline; raises Refused R14, R21, R23 where it is broken."""
         key = (commit, appliance)
         if key not in self._records:
             self._records[key] = self._read(commit, appliance) if self.on_mainline(commit) else None
@@ -97,10 +96,10 @@ class RepositoryHistory:
         data = snapshot.read(path)
         if data is None:
             return None
-        for problem in read_yaml(data, path).problems:
-            raise Refused("R21", problem.what, where=problem.place, hint=problem.hint)
-        provenance = snapshot.read(f"appliances/{appliance}/provenance.json")
-        return Record(sha512_hex(data), cast("Release", load(KINDS["release"], data, path)), provenance)
+        loaded = read(KINDS["release"], data, path)
+        for problem in loaded.problems:
+            raise Refused(problem.rule or "R14", problem.what, where=problem.place, hint=problem.hint)
+        return Record(sha512_hex(data), cast("Release", loaded.document), snapshot.read(f"appliances/{appliance}/provenance.json"))
 
     def _at(self, commit: CommitId) -> Snapshot:
         if not self.on_mainline(commit):

@@ -132,12 +132,14 @@ def test_claims_that_our_own_reading_refuses_never_reach_gpg(gpg: GpgVerifier, r
         (Claim(good.key, b"x", ""), "R10"),
         (weak.claim(b"x"), "R11"),
     ]
-    gpg.prepare([claim for claim, _ in refused], NOW)
+    gpg.prepare([*[claim for claim, _ in refused], good], NOW)
+    assert runs.sizes == [1]
     for claim, rule in refused:
         with pytest.raises(Refused) as caught:
             gpg.verify(claim, NOW)
         assert caught.value.rule == rule
-    assert runs.sizes == []
+    assert isinstance(outcome(gpg, good), SignedBy)
+    assert runs.sizes == [1]
 
 
 def test_signatures_from_the_future_are_left_to_be_asked_alone(gpg: GpgVerifier, runs: Runs) -> None:

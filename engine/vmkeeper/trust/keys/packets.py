@@ -161,7 +161,7 @@ def _numbers(data: bytes, count: int) -> list[int]:
         bits = _number(data, 0, 2)
         length = (bits + 7) // 8
         value = int.from_bytes(data[2 : 2 + length], "big")
-        if len(data) < 2 + length or value.bit_length() != bits or bits == 0:
+        if value.bit_length() != bits or bits == 0:
             raise Refused("R10", "a number in the OpenPGP data has another length than it says")
         found.append(value)
         data = data[2 + length :]
