@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pygit2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.gitserver import git
@@ -254,6 +254,7 @@ def test_equal_folders_have_equal_digests_wherever_they_stand(repo: Repo) -> Non
     assert len(set(found)) == 4
 
 
+@settings(max_examples=15)
 @given(st.dictionaries(st.from_regex(r"[a-c]{1,2}", fullmatch=True), st.binary(max_size=4), min_size=1, max_size=5), st.data())
 def test_any_change_changes_the_digest(tmp_path_factory: pytest.TempPathFactory, content: dict[str, bytes], data: st.DataObject) -> None:
     repo = Repo(tmp_path_factory.mktemp("digest"))

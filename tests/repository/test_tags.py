@@ -114,7 +114,8 @@ def test_what_is_not_an_annotated_tag_is_told_and_not_read(git: Git, repository:
         "symbolic": "symbolic",
         "missing": "missing",
     }
-    assert all(ref.raw is None for ref in found.values())
+    assert [name for name, ref in found.items() if ref.raw is not None] == ["large"]
+    assert found["large"].raw == raw(head, "large", b"x" * LARGEST)[: LARGEST + 1]
 
 
 def test_a_nested_tag_is_handed_on_as_it_lies(git: Git, repository: Repository) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.keys import ISSUED, NOW, SecurityKey, Signer
@@ -215,6 +215,7 @@ def test_decisions_are_sorted_and_grouped_by_appliance(alice: Signer) -> None:
     assert list(by_appliance(found)) == [APPLIANCE, "zebra"]
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.sampled_from(["endorse", "withdraw"]), st.sampled_from(["1", "2"])), max_size=8))
 def test_whoever_spoke_last_against_a_version_stops_it(steps: list[tuple[str, str, str]]) -> None:
     signers = {name: SecurityKey().plain_signer() for name in ("alice", "bob")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -621,3 +622,10 @@ def test_every_refusal_has_a_way_out() -> None:
     for _, deviation in WIDER.values():
         assert deviation.hint
         assert re.fullmatch(r"R\d+: .+ \(endorsers/x\.yaml, [^)]+\)", str(deviation.refusal("x")))
+
+
+@pytest.mark.parametrize(("value", "name"), [(Deviation(("a",), "R5", "why", "hint"), "rule"), (Source(simple(), DIGEST), "sha512")])
+def test_what_was_found_never_changes(value: Any, name: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, "x")
+    assert not hasattr(value, "__dict__")

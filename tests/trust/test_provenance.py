@@ -532,6 +532,9 @@ def test_a_refusal_says_what_and_where(ssh: Signer) -> None:
     assert refused(lambda: parse(unknown)).why == "signatures.0.cert: Extra inputs are not permitted"
     missing = sealed(ssh, lying(without(f"{ASKED}.recipe")))
     assert refused(lambda: parse(missing)).why == "predicate.buildDefinition.externalParameters.recipe: Field required"
+    assert refused(lambda: parse(written(sealed(ssh), at("payload", "YR==")))).what == "the payload is not base64 in its one form"
+    spare = dsse.open_envelope(written(sealed(ssh), at("signatures.0.sig", "YR==")))
+    assert refused(lambda: spare.signature.armour).what == "the signature is not base64 in its one form"
     assert refused(lambda: parse(b"{\n")).what == "the envelope is not JSON that has one reading"
     assert refused(lambda: parse(sealed(ssh, b"{"))).what == "the payload is not JSON that has one reading"
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, lineage, policy, publisher, site, verify
+from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, lineage, policy, policy_sync, publisher, site, verify
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
 
@@ -45,6 +45,7 @@ app.command("reconcile")(site.reconcile)
 app.command("status")(site.status)
 app.command("log")(lineage.log)
 app.command("demo")(demo.demo)
+policy.commands.command("sync")(policy_sync.sync)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(policy.commands, name="policy")
 app.add_typer(site.commands, name="site")

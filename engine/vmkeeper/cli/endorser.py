@@ -52,7 +52,7 @@ def endorse(
     head = session.repository.head()
     chosen = candidate(session.repository, head, name)
     desk = _desk(session, head, key, name, list_name)
-    for line in describe(evidence(chosen, desk.verdicts(), session.store)):
+    for line in describe(evidence(chosen, desk.verdicts(), session.store, desk.attested(chosen))):
         session.say(line)
     session.say()
     _agree(session, yes, f"Endorse {name} {chosen.release.version} as {desk.role.endorser.name} of {desk.role.endorsers.name}?")

@@ -206,9 +206,9 @@ def _say(session: Session, subject: str, refusals: Iterable[dict[str, str]]) -> 
 def _say_part(session: Session, name: str, value: Any) -> None:
     if name == "rendered":
         session.say(str(value))
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
-        for item in value:
-            session.say(f"  {name}: " + ", ".join(f"{key} {part}" for key, part in item.items() if part is not None))
+    elif isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        for item in value if isinstance(value, list) else [value]:
+            session.say(f"  {name}: " + (", ".join(f"{key} {part}" for key, part in item.items() if part is not None) or "none"))
     elif value is not None:
         session.say(f"  {name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from vmkeeper.errors import Refused, UserError
+from vmkeeper.execute.provenance import attested
 from vmkeeper.execute.signing import Role, SigningKey, signed_tag
 from vmkeeper.execute.verification import RepositoryHistory, judge, sight
 from vmkeeper.model.release import Release
@@ -19,6 +20,7 @@ from vmkeeper.trust.judge import Judgement
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.pins import Pins
+from vmkeeper.trust.provenance import Attested
 from vmkeeper.trust.said import Endorsement, Withdrawal
 from vmkeeper.trust.verify import Accepted, Rejected, Verdict, said_by, signed_files
 from vmkeeper.values import CommitId, Duration, Version, sha512_hex
@@ -94,6 +96,14 @@ class Desk:
     def verdicts(self, extra: Mapping[str, bytes] | None = None) -> tuple[Verdict, ...]:
         """What the endorser's list makes of all tags of the repository and `extra` ones."""
         return self.judgement(extra).verdicts[self.role.endorsers.name]
+
+    def attested(self, chosen: Candidate) -> Attested | None:
+        """Who built a release, by its provenance; None where it has none. Raises Refused where it is not to be believed."""
+        judgement, who = self.judgement(), self._who
+        builders = judgement.enactments.current.policy.builders
+        if not builders:
+            return None
+        return attested(chosen.record, who.pins.repository, builders, who.authorities, who.clock(), judgement.void)
 
     def endorse(self, chosen: Candidate, lifetime: Duration | None = None, rebuild: Rebuild | None = None) -> Signed[Endorsement]:
         """Sign an endorsement of a release and write its tag.

@@ -14,7 +14,7 @@ from vmkeeper.documents.load import load, read
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.model.release import Release
 from vmkeeper.repository.digest import files, tree_sha512
-from vmkeeper.repository.inspection import OWNED, twofold_problems
+from vmkeeper.repository.inspection import OWNED, top_problems
 from vmkeeper.repository.oddities import oddities
 from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, root_commit
 from vmkeeper.repository.tree import Repository, Snapshot
@@ -135,7 +135,7 @@ def _odd(repository: Repository, head: CommitId) -> Iterator[Refusal]:
         promised = "promisor" in str(one.place) or "partialclone" in one.place.field
         yield Refusal("R24" if promised else "R32", one.what, str(one.place), one.hint)
     snapshot = repository.at(head)
-    problems = [*twofold_problems(repository.git, snapshot.tree, ""), *(one for folder in sorted(OWNED) for one in snapshot.problems(folder))]
+    problems = [*top_problems(repository.git, snapshot.tree), *(one for folder in sorted(OWNED) for one in snapshot.problems(folder))]
     for one in dict.fromkeys(problems):
         yield Refusal("R4" if one.place.file.startswith(f"{FOLDER}/") else "R23", one.what, str(one.place), one.hint)
 

@@ -59,9 +59,7 @@ def examine(
         raise Refused("R14", f"the file has {actual} bytes, not {size}", where=path.name)
     most = max_virtual + max_virtual // 64 + _SLACK
     if actual > most:
-        raise Refused(
-            "R25", f"the file has {actual} bytes, and no image for a disk of {Size(max_virtual).human} has more than {most}", where=path.name
-        )
+        raise Refused("R25", f"the file has {actual} bytes, more than an image of {Size(max_virtual).human} can have", where=path.name)
     blob = hash_file(path)
     if sha512 is not None and blob.sha512 != sha512.lower():
         raise Refused("R14", "the file's SHA-512 is not the one that is expected", where=path.name, why=blob.sha512)

@@ -59,6 +59,13 @@ def twofold_problems(git: pygit2.Repository, tree: str, path: str) -> Iterator[P
     yield from (_problem(fault, path) for fault in look(git, tree, ours=False).twofold)
 
 
+def top_problems(git: pygit2.Repository, tree: str) -> Iterator[Problem]:
+    """What may not stand in the topmost tree; links and submodules may, for nothing of ours is read through them."""
+    looked = look(git, tree, ours=False)
+    elsewhere = {visible(one.name.decode(errors="backslashreplace")) for one in looked.entries if one.mode in (Mode.LINK, Mode.SUBMODULE)}
+    yield from (_problem(fault, "") for fault in looked.faults if fault.twofold or fault.name not in elsewhere)
+
+
 def look(git: pygit2.Repository, tree: str, *, ours: bool) -> Looked:
     """A tree's entries and faults. ours: its names are held to what ours must be."""
     key = (tree, ours)

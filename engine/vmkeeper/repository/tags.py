@@ -16,13 +16,15 @@ from vmkeeper.values import CommitId, visible
 
 _PREFIX = "refs/tags/"
 LARGEST = 64 * 1024
-"""Bytes of a tag object that are read; a larger one is `TagRef.kind` large."""
+"""Bytes of a tag object that are read; of a larger one there is a byte more, so that it is seen to be too large."""
+_HELD = 16 << 20
+"""Bytes of an object that are held in memory to cut its beginning off; of a larger one nothing is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagRef:
     """A ref below refs/tags/. `raw` is None for everything but an annotated tag; `kind` then says what it is:
-    commit, tree, blob (a lightweight tag), symbolic, missing or large."""
+    commit, tree, blob (a lightweight tag), symbolic or missing. Of a `large` one `raw` is the beginning."""
 
     name: str
     """Without refs/tags/."""
@@ -131,5 +133,5 @@ def _read(git: pygit2.Repository, raw_name: bytes) -> TagRef:
     if kind != ObjectType.TAG:
         return TagRef(name, str(oid), ObjectType(kind).name.lower(), None)
     if size > LARGEST:
-        return TagRef(name, str(oid), "large", None)
+        return TagRef(name, str(oid), "large", bytes(git.odb.read(oid)[1])[: LARGEST + 1] if size <= _HELD else None)
     return TagRef(name, str(oid), "tag", bytes(git.odb.read(oid)[1]))

@@ -180,9 +180,10 @@ def _person(ours: Endorser, theirs: Endorser, path: Path) -> Iterator[Deviation]
 
 def _key(name: Name, ours: Key, theirs: Key, path: Path) -> Iterator[Deviation]:
     """Marks and limits of a key that must be carried over."""
-    if isinstance(ours, X509Key) and isinstance(theirs, X509Key) and theirs.certificate not in (None, ours.certificate):
-        why = f"any certificate with the name of {name} would serve, their source takes one"
-        yield Deviation((*path, "certificate"), "R12", why, f'write certificate: "{theirs.certificate}"')
+    match ours, theirs:
+        case X509Key(certificate=mine), X509Key(certificate=str(wanted)) if mine != wanted:
+            why = f"any certificate with the name of {name} would serve, their source takes one"
+            yield Deviation((*path, "certificate"), "R12", why, f'write certificate: "{wanted}"')
     if theirs.retired is not None and (ours.retired is None or ours.retired > theirs.retired):
         since = format_time(theirs.retired)
         yield Deviation((*path, "retired"), "R12", f"the source has retired this key of {name}", f'write retired: "{since}", or take the key out')

@@ -111,7 +111,7 @@ def _judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: 
     if refusals:
         raise Untrusted(refusals)
     consents, refused = _consents(sight, pins, reader, spoilt)
-    rule = provenance_rule(enactments, reader)
+    rule = provenance_rule(enactments, reader, spoilt)
     verdicts = {
         name: verify(reads, Context(lists[name], enactments, spoilt, reader, objects, rule)) for name in (pins.lists or lists) if name in lists
     }
@@ -171,7 +171,7 @@ def _same_repository(sight: Sight, pins: Pins) -> None:
     root, tree = sight.history.root()
     if (root, tree) != (pins.repository, pins.tree):
         hint = "name the repository that was pinned"
-        raise Untrusted([Refusal("R1", "this is another repository than the pinned one", f"root commit {root}, pinned {pins.repository}", hint)])
+        raise Untrusted([*sight.oddities, Refusal("R1", "this is another repository than the pinned one", f"root commit {root}, pinned {pins.repository}", hint)])
 
 
 def _remembered(refusals: list[Refusal], memory: Memory, step: Callable[[Memory], Memory]) -> Memory:

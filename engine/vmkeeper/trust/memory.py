@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from vmkeeper.documents.json_guard import read_json
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.model.base import Document, FirstFormat
 from vmkeeper.trust.history import History
@@ -21,6 +22,7 @@ from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import PolicyMark
 from vmkeeper.values import CommitId, Duration, Sha256, Sha512, Time, Uuid, format_time
 
+_LARGEST = 256 << 20
 _HIGHEST = 10**15
 """A version beyond it would leave no higher one for its publisher (R16): dates to the second have 14 digits."""
 
@@ -68,7 +70,8 @@ class Memory(Document):
 
 
 def read_memory(data: bytes, where: str) -> Memory:
-    """The memory in a file; raises UserError where it is damaged. A lost memory is never taken for an empty one."""
+    """The memory in a file; raises UserError or Problems where it is damaged. A lost memory is never taken for an empty one."""
+    read_json(data, where, limit=_LARGEST)  # no key twice
     try:
         return Memory.model_validate_json(data)
     except ValidationError as error:

@@ -30,7 +30,7 @@ def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512
     said = current.said.model_copy(update={**changes, "issued": now, "expires": now + timedelta(days=1)})
     next_one = Enacted(policy, said, ())
     enactments = Enactments((*judgement.enactments.policies, next_one), (), ())
-    rule = provenance_rule(enactments, judgement.reader)
+    rule = provenance_rule(enactments, judgement.reader, judgement.void)
     derived = policy.derivation(now)
     found = {}
     for name, endorsers in policy.lists.items():

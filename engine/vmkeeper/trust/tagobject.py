@@ -71,7 +71,7 @@ def parse(raw: bytes) -> TagObject:
     if not _COMMIT.fullmatch(values["object"]):
         raise Refused("R7", "the tag's target is not a commit id", why=values["object"])
     tagger = _TAGGER.fullmatch(values["tagger"])
-    if tagger is None or not values["tag"].isprintable():
+    if tagger is None or not (values["tag"] + values["tagger"]).isprintable():
         raise Refused(
             "R32", "the tag's name or its tagger line (NAME <EMAIL> SECONDS +0000) has another form", why=f"{values['tag']}, {values['tagger']}"
         )

@@ -72,7 +72,7 @@ class Context:
         return self.reader.now
 
 
-def provenance_rule(enactments: Enactments, reader: Authenticator) -> Callable[[Endorsement, Record], tuple[Refusal, ...]]:
+def provenance_rule(enactments: Enactments, reader: Authenticator, void: Voids) -> Callable[[Endorsement, Record], tuple[Refusal, ...]]:
     """R31 under the policy in force; one answer for each record, however many endorse it."""
     known: dict[tuple[CommitId, str], tuple[Refusal, ...]] = {}
     builders = enactments.current.policy.builders
@@ -87,7 +87,14 @@ def provenance_rule(enactments: Enactments, reader: Authenticator) -> Callable[[
         if key not in known:
             try:
                 verify_provenance(
-                    record.provenance, record, repository=reader.repository, builders=builders, verifiers=reader.verifiers, now=reader.now
+                    record.provenance,
+                    record,
+                    repository=reader.repository,
+                    builders=builders,
+                    verifiers=reader.verifiers,
+                    now=reader.now,
+                    skew=reader.skew,
+                    revoked=void,
                 )
                 known[key] = ()
             except Refused as error:

@@ -20,7 +20,11 @@ def statement(world: World, record: bytes, builder: str = BUILDER) -> Json:
     made = json.loads(record)
     stem = f"{made['appliance']}-{made['version']}"
     files = [(f"{stem}.{one['format']}", one["sha512"]) for one in sorted(made["files"], key=lambda one: str(one["format"]))]
-    beside = [(f"{stem}.rootfs.tar", made["rootfs"]["sha512"]), (f"{stem}.manifest", made["manifest"]["sha512"]), (f"{stem}.sbom", made["sbom"]["sha512"])]
+    beside = [
+        (f"{stem}.rootfs.tar", made["rootfs"]["sha512"]),
+        (f"{stem}.manifest", made["manifest"]["sha512"]),
+        (f"{stem}.sbom", made["sbom"]["sha512"]),
+    ]
     subject = [(f"appliances/{made['appliance']}/release.yaml", sha512(record)), *files, *beside]
     external = {"repository": world.line[0], **{field: made[field] for field in ("appliance", "version", "commit", "recipe")}}
     return {
@@ -77,7 +81,11 @@ def provenanced(world: World, **fields: Any) -> None:
     people(world, ci=CI)
     world.documents["policy"].update(builders=[{"name": "ci", "id": BUILDER, "keys": [world.signers["ci"].listed]}], **fields)
     world.next_policy("anna", "dora")
-    for endorser, appliance, version in (("alice", "debian-12", "2026.5.1.3"), ("alice", "debian-12", "2026.5.2.4"), ("erin", "alma-9", "2026.5.3.5")):
+    for endorser, appliance, version in (
+        ("alice", "debian-12", "2026.5.1.3"),
+        ("alice", "debian-12", "2026.5.2.4"),
+        ("erin", "alma-9", "2026.5.3.5"),
+    ):
         world.endorse(endorser, built(world, appliance, version), appliance)
 
 

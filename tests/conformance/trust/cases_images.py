@@ -195,7 +195,7 @@ CASES = [
     Case("digest-in-capitals", "R14", "accept", with_digest(change=hashlib.sha512(raw()).hexdigest().upper())),
     Case("another-digest", "R14", "refuse", with_digest(change="ab" * 64)),
     Case("no-digest-at-all", "R14", "refuse", with_digest(change="0")),
-    Case("another-size", "R14", "refuse", with_digest("--size", str(4 * MIB - 1))),
+    Case("file-of-another-size", "R14", "refuse", with_digest("--size", str(4 * MIB - 1))),
     Case("a-byte-more", "R14", "refuse", of(lambda: raw() + b"x", "--size", str(4 * MIB))),
     Case("manifest-fits", "R14", "accept", ova(lambda: appliance(manifest()))),
     Case("manifest-with-another-digest", "R14", "refuse", ova(lambda: appliance(manifest("ab" * 32)))),

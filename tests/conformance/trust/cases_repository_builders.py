@@ -197,21 +197,38 @@ def _circle(world: World) -> None:
 
 CASES: list[Case] = [
     accepts("with-provenance", "R31", made(), start=START),
-    accepts("by-either-of-two-builders", "R31", made(by=MALLORY, edit=said(*RUN, "builder", "id", value="https://cj.example.org/build")), start=_two_builders()),
+    accepts(
+        "by-either-of-two-builders",
+        "R31",
+        made(by=MALLORY, edit=said(*RUN, "builder", "id", value="https://cj.example.org/build")),
+        start=_two_builders(),
+    ),
     accepts("a-builder-s-key-is-retired-after-the-build", "R31", _builder_retired(1), start=START),
     refuses("without-provenance", "R31", _without, start=START, release=V3, stands=BASE),
     forged("signed-by-a-stranger", by=MALLORY),
     forged("signed-by-an-endorser", by=ALICE),
     forged("in-the-builder-s-name-by-a-stranger", "R10", by=MALLORY, keyid=CI.id),
     forged("the-wrong-builder-id", edit=said(*RUN, "builder", "id", value="https://cj.example.org/build")),
-    refuses("one-builder-in-the-name-of-another", "R31", made(edit=said(*RUN, "builder", "id", value="https://cj.example.org/build")), start=_two_builders(), release=V3, stands=BASE),
+    refuses(
+        "one-builder-in-the-name-of-another",
+        "R31",
+        made(edit=said(*RUN, "builder", "id", value="https://cj.example.org/build")),
+        start=_two_builders(),
+        release=V3,
+        stands=BASE,
+    ),
     forged("an-unknown-external-parameter", edit=said(*EXTERNAL, "debug", value=True)),
     forged("an-unknown-internal-parameter", edit=said("predicate", "buildDefinition", "internalParameters", "flags", value="-x")),
     forged("an-unknown-field-of-the-run", edit=said(*RUN, "byproducts", value=[])),
     forged("another-build-type", edit=said("predicate", "buildDefinition", "buildType", value="https://example.org/build/v1")),
     forged("another-predicate-type", edit=said("predicateType", value="https://slsa.dev/provenance/v0.2")),
     forged("another-repository", edit=said(*EXTERNAL, "repository", value="e" * 40)),
-    forged("another-commit", edit=lambda statement: said(*EXTERNAL, "commit", value="e" * 40)(said("predicate", "buildDefinition", "resolvedDependencies", value=[{"name": "source", "digest": {"gitCommit": "e" * 40}}])(statement))),
+    forged(
+        "another-commit",
+        edit=lambda statement: said(*EXTERNAL, "commit", value="e" * 40)(
+            said("predicate", "buildDefinition", "resolvedDependencies", value=[{"name": "source", "digest": {"gitCommit": "e" * 40}}])(statement)
+        ),
+    ),
     forged("another-recipe", edit=said(*EXTERNAL, "recipe", value="e" * 64)),
     forged("another-version", edit=said(*EXTERNAL, "version", value="1")),
     forged("another-appliance", edit=said(*EXTERNAL, "appliance", value="alma-9")),

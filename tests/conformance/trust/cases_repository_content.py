@@ -168,7 +168,11 @@ def _nothing(world: World) -> None:
 CASES: list[Case] = [
     accepts("what-is-signed-is-what-is-there", "R14", claims()),
     accepts("two-endorsers-agree", "R14", lambda world: [world.endorse(name, new(world)) for name in ("alice",)]),
-    accepts("the-head-has-gone-on-to-other-versions", "R14", lambda world: (world.endorse("alice", new(world)), world.endorse("alice", record(world, "debian-12", "2026.5.9.9")))),
+    accepts(
+        "the-head-has-gone-on-to-other-versions",
+        "R14",
+        lambda world: (world.endorse("alice", new(world)), world.endorse("alice", record(world, "debian-12", "2026.5.9.9"))),
+    ),
     accepts("three-of-whom-two-agree-where-two-must", "R14", _three_agree_on_one, start=community(2, 0, "alice", "bob")),
     refuses("two-valid-halves-of-two-versions", "R14", _halves, release=V3, stands=BASE),
     refuses("the-other-two-halves", "R14", _other_half, release=V3, stands=BASE),
@@ -186,7 +190,12 @@ CASES: list[Case] = [
     refuses("a-commit-with-another-version-s-record", "R14", _earlier_commit, release=V3, stands=BASE),
     refuses("a-commit-without-a-record", "R14", _no_record, release=V3, stands=BASE),
     refuses("a-record-that-is-no-record", "R14", _broken_record(b"just: text\n"), release=V3, stands=()),
-    refuses("a-record-with-a-key-twice", "R21", _broken_record(document(release("debian-12", "2026.5.6.7")).replace(b'"packages": 1', b'"packages": 1, "packages": 2')), release=V3),
+    refuses(
+        "a-record-with-a-key-twice",
+        "R21",
+        _broken_record(document(release("debian-12", "2026.5.6.7")).replace(b'"packages": 1', b'"packages": 1, "packages": 2')),
+        release=V3,
+    ),
     refuses("one-version-with-two-contents", "R14", _two_contents, release=V3, stands=BASE),
     refuses("each-of-two-endorses-another-content", "R20", _only_one_content, start=community(2, 0, "alice", "carol"), release=V3, stands=BASE),
     # R20

@@ -69,7 +69,9 @@ def file(path: str, text: str) -> Change:
 
 def _replaced_commit(world: World) -> None:
     """git alone sees another commit in the place of V2's."""
-    mine = world.commit({"appliances/debian-12/release.yaml": document(release("debian-12", "2026.5.2.4", packages=9))}, parents=world.line[2:3], merged=False)
+    mine = world.commit(
+        {"appliances/debian-12/release.yaml": document(release("debian-12", "2026.5.2.4", packages=9))}, parents=world.line[2:3], merged=False
+    )
     world.ref(f"refs/replace/{v2(world)}", mine)
 
 

@@ -88,8 +88,6 @@ def scope(**fields: object) -> Change:
     return listing(ssh("gina"), scope=fields)
 
 
-
-
 def grid(name: str = "Gina", *, authority: str = "Authority", **how: Any) -> Callable[[], Signer]:
     """A certificate of gina's. how: for the certificate, and for the key and its signatures."""
     of_certificate = {field: how.pop(field) for field in ("bits", "days", "key") if field in how}
@@ -132,7 +130,14 @@ CASES: list[Case] = [
     by_alice("an-empty-block", "R10", signature=lambda _: "-----BEGIN SSH SIGNATURE-----\n-----END SSH SIGNATURE-----\n"),
     by_alice("a-block-with-another-label", "R10", signature=lambda text: text.replace("SSH SIGNATURE", "PGP SIGNATURE")),
     by_alice("a-comment-in-the-armour", "R10", signature=lambda text: text.replace("-----\n", "-----\nComment: x\n", 1)),
-    by_alice("armour-with-longer-lines", "R10", signature=lambda text: text.replace("\n", "").replace("-----BEGIN SSH SIGNATURE-----", "-----BEGIN SSH SIGNATURE-----\n").replace("-----END", "\n-----END") + "\n"),
+    by_alice(
+        "armour-with-longer-lines",
+        "R10",
+        signature=lambda text: (
+            text.replace("\n", "").replace("-----BEGIN SSH SIGNATURE-----", "-----BEGIN SSH SIGNATURE-----\n").replace("-----END", "\n-----END")
+            + "\n"
+        ),
+    ),
     by_alice("text-after-the-signature", "R10", raw=lambda raw: raw + b"and more\n"),
     bad("ssh-for-another-namespace", "R10", ssh("gina", b"file")),
     bad("ssh-for-an-empty-namespace", "R10", ssh("gina", b"")),

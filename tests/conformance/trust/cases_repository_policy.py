@@ -165,7 +165,9 @@ def _a_list_ends(world: World) -> None:
 CASES: list[Case] = [
     accepts("an-endorser-of-a-signed-policy", "R3", _next("anna", "dora")),
     accepts("a-proposed-list-changes-nothing", "R3", lambda world: world.commit(listing_mallory(world))),
-    accepts("a-proposal-that-drops-everybody-changes-nothing", "R3", lambda world: world.commit({"endorsers/science.yaml": document(listed("science"))})),
+    accepts(
+        "a-proposal-that-drops-everybody-changes-nothing", "R3", lambda world: world.commit({"endorsers/science.yaml": document(listed("science"))})
+    ),
     accepts("a-policy-that-one-signed-changes-nothing", "R3", lambda world: world.next_policy("anna", count=False)),
     accepts("a-policy-that-strangers-signed-changes-nothing", "R3", lambda world: world.next_policy("mallory", by={"mallory": MALLORY}, count=False)),
     refuses("an-endorser-adds-themselves", "R3", _self_added, release=V3, stands=BASE),
@@ -184,7 +186,11 @@ CASES: list[Case] = [
     remembers("the-policy-becomes-another-of-its-number", "R3", "refuse", _next_signed, _other_policy_two),
     remembers("the-policy-goes-on", "R3", "accept", _next_signed, _next_signed),
     # R4
-    accepts("a-list-that-is-only-proposed-may-go", "R4", lambda world: [world.commit({"endorsers/x.yaml": document(listed("x"))}), without("endorsers/x.yaml")(world)]),
+    accepts(
+        "a-list-that-is-only-proposed-may-go",
+        "R4",
+        lambda world: [world.commit({"endorsers/x.yaml": document(listed("x"))}), without("endorsers/x.yaml")(world)],
+    ),
     accepts("a-list-ends-with-a-policy-without-it", "R4", _a_list_ends),
     accepts("files-elsewhere-may-go", "R4", without("README.md")),
     refuses("the-policy-is-deleted", "R4", without("endorsers/policy.yaml")),
@@ -197,7 +203,11 @@ CASES: list[Case] = [
     refuses("the-folder-becomes-a-link", "R4", _as("120000", "endorsers", b"docs")),
     refuses("the-folder-becomes-a-submodule", "R4", _as("160000", "endorsers", b"")),
     refuses("the-folder-becomes-a-file", "R4", _as("100644", "endorsers", b"policy\n")),
-    refuses("the-policy-becomes-a-folder", "R4", lambda world: [without("endorsers/policy.yaml")(world), world.commit({"endorsers/policy.yaml/a": b"a\n"})]),
+    refuses(
+        "the-policy-becomes-a-folder",
+        "R4",
+        lambda world: [without("endorsers/policy.yaml")(world), world.commit({"endorsers/policy.yaml/a": b"a\n"})],
+    ),
     refuses("a-link-is-added-beside-the-policy", "R4", _as("120000", "endorsers/more.yaml", b"science.yaml")),
     refuses("the-signed-tree-has-no-policy", "R4", _no_policy_file),
     refuses("the-signed-tree-lacks-a-key", "R4", _dangling_list),

@@ -135,7 +135,11 @@ CASES: list[Case] = [
     accepts("three-of-three-with-three-kinds-of-keys", "R5", start=THREE),
     accepts("all-three-sign-where-two-suffice", "R5", start=principals(2, "anna", "dora", "ben", anna=ANNA, dora=DAVE, ben=ben)),
     accepts("one-principal-alone", "R5", start=principals(1, "anna", anna=ANNA)),
-    accepts("a-principal-with-two-keys-signs-with-either", "R5", start=_signed_again(lambda world: world.documents["policy"]["principals"][0]["keys"].append(MALLORY.listed))),
+    accepts(
+        "a-principal-with-two-keys-signs-with-either",
+        "R5",
+        start=_signed_again(lambda world: world.documents["policy"]["principals"][0]["keys"].append(MALLORY.listed)),
+    ),
     accepts("one-endorser-on-two-lists", "R5", start=_signed_again(_member("alice", ALICE))),
     accepts("a-principal-who-endorses-too-under-the-same-name", "R5", start=_signed_again(_member("anna", ANNA))),
     refuses("one-of-two-principals", "R5", lambda world: world.drop("policy/1/dora")),
@@ -143,18 +147,40 @@ CASES: list[Case] = [
     refuses("a-principal-signs-for-another", "R5", _stands_in("dora", ANNA)),
     refuses("a-stranger-signs-for-a-principal", "R5", _stands_in("dora", MALLORY)),
     refuses("an-endorser-signs-for-a-principal", "R5", _stands_in("dora", ALICE)),
-    refuses("two-principals-with-one-key", "R5", start=_signed_again(lambda world: world.documents["policy"]["principals"][1].update(keys=[ANNA.listed])), change=lambda _: None),
-    refuses("two-principals-with-one-name", "R5", start=_signed_again(lambda world: world.documents["policy"]["principals"][1].update(name="anna")), change=lambda _: None),
+    refuses(
+        "two-principals-with-one-key",
+        "R5",
+        start=_signed_again(lambda world: world.documents["policy"]["principals"][1].update(keys=[ANNA.listed])),
+        change=lambda _: None,
+    ),
+    refuses(
+        "two-principals-with-one-name",
+        "R5",
+        start=_signed_again(lambda world: world.documents["policy"]["principals"][1].update(name="anna")),
+        change=lambda _: None,
+    ),
     refuses("a-quorum-of-four-of-three", "R5", start=_signed_again(lambda world: world.documents["policy"].update(quorum=4)), change=lambda _: None),
-    refuses("a-quorum-of-nobody", "R5", start=_signed_again(lambda world: world.documents["policy"].update(quorum=0)), change=lambda _: None, named="R1"),
+    refuses(
+        "a-quorum-of-nobody", "R5", start=_signed_again(lambda world: world.documents["policy"].update(quorum=0)), change=lambda _: None, named="R1"
+    ),
     refuses("one-key-under-two-names-on-two-lists", "R5", start=_signed_again(_twice_in_lists), change=lambda _: None),
     refuses("a-principal-s-key-under-another-name-on-a-list", "R5", start=_signed_again(_member("annabel", ANNA)), change=lambda _: None),
-    refuses("two-principals-with-one-key-pair-in-ssh-and-in-x509", "R5", start=principals(2, "cleo", "chloe", cleo=cleo, chloe=lambda: ssh_of_rsa("Cleo"), anna=ANNA), change=lambda _: None),
+    refuses(
+        "two-principals-with-one-key-pair-in-ssh-and-in-x509",
+        "R5",
+        start=principals(2, "cleo", "chloe", cleo=cleo, chloe=lambda: ssh_of_rsa("Cleo"), anna=ANNA),
+        change=lambda _: None,
+    ),
     refuses("one-key-pair-in-ssh-and-in-openpgp", "R5", start=_signed_again(_member("bobby", lambda: openpgp_of(bob()))), change=lambda _: None),
     refuses(
         "a-subkey-of-one-is-the-key-of-another",
         "R5",
-        start=_signed_again(lambda world: [_member("gina", lambda: openpgp("gina", subkey="ed25519"))(world), _member("hanna", lambda: openpgp_of(openpgp("gina", subkey="ed25519"), 1), "third")(world)]),
+        start=_signed_again(
+            lambda world: [
+                _member("gina", lambda: openpgp("gina", subkey="ed25519"))(world),
+                _member("hanna", lambda: openpgp_of(openpgp("gina", subkey="ed25519"), 1), "third")(world),
+            ]
+        ),
         change=lambda _: None,
     ),
     # The quorum of a list
@@ -162,7 +188,14 @@ CASES: list[Case] = [
     accepts("three-of-three-endorsers-with-three-kinds-of-keys", "R20", start=community(3, 0, "alice", "bob", "carol")),
     accepts("more-endorsers-than-must", "R20", start=community(1, 0, "alice", "bob", "carol")),
     refuses("one-endorser-where-two-must", "R20", _twice("alice"), start=community(2, 0, "alice", "carol"), release=V3, stands=BASE),
-    refuses("one-endorser-twice-where-two-must", "R20", _twice("alice", "alice", "alice"), start=community(2, 0, "alice", "carol"), release=V3, stands=BASE),
+    refuses(
+        "one-endorser-twice-where-two-must",
+        "R20",
+        _twice("alice", "alice", "alice"),
+        start=community(2, 0, "alice", "carol"),
+        release=V3,
+        stands=BASE,
+    ),
     refuses(
         "two-endorsers-with-one-key-pair-in-ssh-and-in-x509",
         "R5",
@@ -172,5 +205,7 @@ CASES: list[Case] = [
         stands=BASE,
         named="R20",
     ),
-    refuses("the-second-endorser-is-on-another-list", "R20", _twice("alice", "erin"), start=community(2, 0, "alice", "carol"), release=V3, stands=BASE),
+    refuses(
+        "the-second-endorser-is-on-another-list", "R20", _twice("alice", "erin"), start=community(2, 0, "alice", "carol"), release=V3, stands=BASE
+    ),
 ]

@@ -151,7 +151,9 @@ CASES: list[Case] = [
     accepts("every-principal-is-replaced-with-both-quorums", "R5", _then(_everybody_new, _endorsed_by("alice"))),
     accepts("principals-are-replaced-over-policies-2-3-4", "R16", _then(_one_by_one, _endorsed_by("alice"))),
     accepts("a-policy-is-renewed", "R13", lambda world: world.next_policy("anna", "dora"), start=_policy_runs_out),
-    accepts("the-principals-change-from-ssh-to-openpgp", "R5", lambda world: [_principals(world, 1, ben=ben()), world.next_policy("anna", "dora", "ben")]),
+    accepts(
+        "the-principals-change-from-ssh-to-openpgp", "R5", lambda world: [_principals(world, 1, ben=ben()), world.next_policy("anna", "dora", "ben")]
+    ),
     refuses("a-rotation-without-the-new-quorum", "R3", _mallory_after("anna", "dora", "erika"), release=V3, stands=BASE),
     refuses("a-rotation-without-the-old-quorum", "R3", _mallory_after("anna", "erika", "fritz"), release=V3, stands=BASE),
     refuses("a-rotation-by-the-new-ones-only", "R3", _mallory_after("erika", "fritz"), release=V3, stands=BASE),

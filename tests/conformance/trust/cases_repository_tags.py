@@ -196,12 +196,12 @@ def _withdrawn_after_a_gap(world: World) -> None:
     world.drop(dropped)
 
 
-
-
 def _strangers(world: World) -> None:
     """Whatever strangers put under refs/tags/."""
     world.ref("refs/tags/v1.0", world.head)
-    for number, name in enumerate(("endorse/x", "endorse/debian-12/1/alice", "withdraw/debian-12/2026.5.2.4/alice/three", "policy/1", "policy/x/anna", "revoke/a")):
+    for number, name in enumerate(
+        ("endorse/x", "endorse/debian-12/1/alice", "withdraw/debian-12/2026.5.2.4/alice/three", "policy/1", "policy/x/anna", "revoke/a")
+    ):
         world.ref(f"refs/tags/{name}x", world.write("blob", b"%d" % number))
     stray("policy/1/mallory", b"garbage")(world)
     stray("policy/9/anna", b"garbage")(world)
@@ -226,9 +226,22 @@ CASES: list[Case] = [
     refuses("a-tag-under-another-endorser", "R10", points("endorse/debian-12/2026.5.6.7/erin/3", OLD), release=V3, stands=BASE),
     refuses("the-header-has-another-name", "R6", endorsed(header="endorse/debian-12/9/alice/3"), release=V3, stands=BASE),
     refuses("ref-and-header-differ-from-the-payload", "R6", endorsed(name="endorse/debian-12/9/alice/3"), release="debian-12 9", stands=BASE),
-    refuses("only-the-payload-has-another-version", "R6", lambda world: world.endorse("alice", new(world), version="9", lie={"name": NAME}), release=V3, stands=BASE),
-    refuses("a-withdrawal-dressed-as-an-endorsement", "R6", lambda world: world.withdraw("alice", new(world), lie={"name": NAME}), release=V3, stands=BASE),
-    refuses("a-policy-signature-under-another-principal", "R6", lambda world: world.ref("refs/tags/policy/1/dora", oid(world, "policy/1/anna")), named="R10"),
+    refuses(
+        "only-the-payload-has-another-version",
+        "R6",
+        lambda world: world.endorse("alice", new(world), version="9", lie={"name": NAME}),
+        release=V3,
+        stands=BASE,
+    ),
+    refuses(
+        "a-withdrawal-dressed-as-an-endorsement", "R6", lambda world: world.withdraw("alice", new(world), lie={"name": NAME}), release=V3, stands=BASE
+    ),
+    refuses(
+        "a-policy-signature-under-another-principal",
+        "R6",
+        lambda world: world.ref("refs/tags/policy/1/dora", oid(world, "policy/1/anna")),
+        named="R10",
+    ),
     # R7
     accepts("on-a-merge-of-the-mainline", "R7", _merge),
     refuses("on-a-branch-that-was-not-merged", "R7", _side_branch, release=V3, stands=BASE),
@@ -247,19 +260,37 @@ CASES: list[Case] = [
     # R8
     remembers("new-tags-arrive", "R8", "accept", _one_more),
     remembers("a-withdrawal-takes-nothing-away-from-the-others", "R20", "refuse", _withdrawn, release=V1, stands=(V2, W1)),
-    remembers("a-tag-that-never-counted-may-go", "R8", "accept", stray("endorse/debian-12/1/mallory/1x", b"x"), _dropped("endorse/debian-12/1/mallory/1x")),
+    remembers(
+        "a-tag-that-never-counted-may-go", "R8", "accept", stray("endorse/debian-12/1/mallory/1x", b"x"), _dropped("endorse/debian-12/1/mallory/1x")
+    ),
     remembers("an-endorsement-is-dropped", "R8", "refuse", _dropped(OLD)),
     remembers("the-last-endorsement-is-dropped", "R8", "refuse", _dropped("endorse/debian-12/2026.5.2.4/alice/2")),
     remembers("an-endorsement-is-signed-anew", "R8", "refuse", _replaced),
     remembers("an-endorsement-becomes-a-lightweight-tag", "R8", "refuse", _to_commit, release=V1),
     remembers("an-endorsement-becomes-garbage", "R8", "refuse", stray(OLD, b"garbage"), release=V1),
-    remembers("an-endorsement-moves-to-another-name", "R8", "refuse", lambda world: (points("endorse/debian-12/9/alice/1", OLD)(world), _dropped(OLD)(world))),
+    remembers(
+        "an-endorsement-moves-to-another-name",
+        "R8",
+        "refuse",
+        lambda world: (points("endorse/debian-12/9/alice/1", OLD)(world), _dropped(OLD)(world)),
+    ),
     remembers("a-policy-signature-is-dropped", "R8", "refuse", _dropped("policy/1/dora")),
     remembers("a-revocation-is-dropped", "R8", "refuse", _revoked, _dropped("revoke/carol/anna/1")),
-    remembers("a-withdrawal-that-was-taken-back-is-dropped", "R8", "refuse", lambda world: (_withdrawn(world), _endorsed_again(world)), _hidden_withdrawal, release=V1),
+    remembers(
+        "a-withdrawal-that-was-taken-back-is-dropped",
+        "R8",
+        "refuse",
+        lambda world: (_withdrawn(world), _endorsed_again(world)),
+        _hidden_withdrawal,
+        release=V1,
+    ),
     # R9
     accepts("many-endorsements-in-their-chains", "R9", many),
-    accepts("a-stranger-s-serial-does-no-harm", "R9", lambda world: world.endorse("alice", new(world)) and world.endorse("alice", v1(world), by=MALLORY, serial=3, lie={"chain": ""})),
+    accepts(
+        "a-stranger-s-serial-does-no-harm",
+        "R9",
+        lambda world: world.endorse("alice", new(world)) and world.endorse("alice", v1(world), by=MALLORY, serial=3, lie={"chain": ""}),
+    ),
     refuses("a-gap", "R9", _gap, release=V3, stands=BASE),
     refuses("the-first-tag-is-withheld", "R9", _dropped(OLD), stands=(W1,)),
     refuses("a-withdrawal-is-withheld", "R9", _withheld_withdrawal, release=V3, stands=BASE),

@@ -109,15 +109,24 @@ CASES: list[Case] = [
     # Freshness
     accepts("a-fresh-statement", "R13", start=fresh_base),
     accepts("a-fresh-statement-after-more-tags", "R13", lambda world: world.endorse("alice", v2(world)), start=fresh_base),
-    accepts("where-nobody-asks-for-freshness", "R13", lambda world: people(world, ci=CI) or world.vouch("ci", policy={"number": 9, "sha512": "0" * 128})),
+    accepts(
+        "where-nobody-asks-for-freshness", "R13", lambda world: people(world, ci=CI) or world.vouch("ci", policy={"number": 9, "sha512": "0" * 128})
+    ),
     refuses("no-freshness-statement", "R13", lambda world: (world.repo / ".git/refs/vmkeeper/freshness").unlink(), start=fresh_base),
     refuses("frozen-on-an-old-statement", "R13", unchanged, start=fresh_base, moment=NOW + 2 * DAY),
     refuses("a-statement-that-is-valid-too-long", "R13", vouched(expires=utc(NOW + 60 * HOUR)), start=fresh_base),
     refuses("a-statement-from-the-future", "R13", vouched(issued=utc(NOW + HOUR), expires=utc(NOW + 24 * HOUR)), start=fresh_base),
     refuses("older-than-the-site-accepts", "R13", lambda world: world.pins.update(maximum_staleness="30m"), start=fresh_base),
     refuses("a-statement-by-a-stranger", "R10", _by_mallory, start=fresh_base),
-    refuses("a-statement-by-an-endorser", "R10", lambda world: world.signers.update(ci=world.signers["alice"]) or world.vouch("ci"), start=fresh_base),
-    refuses("a-statement-in-another-builder-s-name", "R31", vouched(lie={"statement_edit": lambda said: {**said, "predicate": {**said["predicate"], "builder": "cj"}}}), start=fresh_base),
+    refuses(
+        "a-statement-by-an-endorser", "R10", lambda world: world.signers.update(ci=world.signers["alice"]) or world.vouch("ci"), start=fresh_base
+    ),
+    refuses(
+        "a-statement-in-another-builder-s-name",
+        "R31",
+        vouched(lie={"statement_edit": lambda said: {**said, "predicate": {**said["predicate"], "builder": "cj"}}}),
+        start=fresh_base,
+    ),
     refuses("an-endorsement-in-place-of-the-statement", "R22", _instead, start=fresh_base, named="R10"),
     refuses("the-branch-is-behind-the-statement", "R2", _head_withheld, start=fresh_base),
     refuses("a-tag-is-withheld", "R8", lambda world: world.drop("endorse/alma-9/2026.5.3.5/erin/2"), start=fresh_base, release=V2),
@@ -125,10 +134,14 @@ CASES: list[Case] = [
     refuses("a-revocation-is-withheld", "R8", _revocation_withheld, start=fresh_base),
     refuses("a-policy-is-withheld", "R8", _policy_withheld, start=fresh_base),
     refuses("the-statement-is-about-another-repository", "R1", vouched(repository="e" * 40), start=fresh_base),
-    remembers("the-statement-is-renewed", "R13", "accept", vouched(issued=utc(NOW), expires=utc(NOW + 24 * HOUR)), start=fresh_base, moments=at(0 * HOUR, HOUR)),
     remembers(
-        "an-older-statement-comes-back", "R13", "refuse", vouched(issued=utc(NOW - 2 * HOUR), expires=utc(NOW + 20 * HOUR)), start=fresh_base
+        "the-statement-is-renewed",
+        "R13",
+        "accept",
+        vouched(issued=utc(NOW), expires=utc(NOW + 24 * HOUR)),
+        start=fresh_base,
+        moments=at(0 * HOUR, HOUR),
     ),
+    remembers("an-older-statement-comes-back", "R13", "refuse", vouched(issued=utc(NOW - 2 * HOUR), expires=utc(NOW + 20 * HOUR)), start=fresh_base),
     remembers("the-statement-disappears", "R13", "refuse", lambda world: (world.repo / ".git/refs/vmkeeper/freshness").unlink(), start=fresh_base),
 ]
-

@@ -140,12 +140,14 @@ def _hooks(world: World) -> None:
 
 def _included(world: World) -> None:
     (world.folder / "more.gitconfig").write_text(f"[core]\n\tfsmonitor = {script(world)}\n\tpager = {script(world)}\n")
-    config(f"[include]\n\tpath = {world.folder / 'more.gitconfig'}\n[includeIf \"gitdir:**\"]\n\tpath = ../../more.gitconfig")(world)
+    config(f'[include]\n\tpath = {world.folder / "more.gitconfig"}\n[includeIf "gitdir:**"]\n\tpath = ../../more.gitconfig')(world)
 
 
 def _filters(world: World) -> None:
     world.commit({".gitattributes": b"* filter=evil diff=evil merge=evil\n"})
-    config('[filter "evil"]\n\tclean = PROGRAM\n\tsmudge = PROGRAM\n\tprocess = PROGRAM\n\trequired = true\n[diff "evil"]\n\tcommand = PROGRAM\n\ttextconv = PROGRAM')(world)
+    config(
+        '[filter "evil"]\n\tclean = PROGRAM\n\tsmudge = PROGRAM\n\tprocess = PROGRAM\n\trequired = true\n[diff "evil"]\n\tcommand = PROGRAM\n\ttextconv = PROGRAM'
+    )(world)
 
 
 def _gitmodules(world: World) -> None:
@@ -221,19 +223,36 @@ CASES: list[Case] = [
     quiet("hooks", _hooks),
     quiet("hooks-in-another-folder", lambda world: (_hooks(world), config("[core]\n\thooksPath = .git/hooks")(world))),
     quiet("a-file-system-monitor", config("[core]\n\tfsmonitor = PROGRAM\n\tuntrackedCache = true")),
-    quiet("programs-of-ssh-and-git", config("[core]\n\tsshCommand = PROGRAM\n\tgitProxy = PROGRAM\n\taskPass = PROGRAM\n\teditor = PROGRAM\n\tpager = PROGRAM")),
-    quiet("programs-that-check-signatures", config('[gpg]\n\tprogram = PROGRAM\n[gpg "ssh"]\n\tprogram = PROGRAM\n\tdefaultKeyCommand = PROGRAM\n[gpg "x509"]\n\tprogram = PROGRAM')),
+    quiet(
+        "programs-of-ssh-and-git",
+        config("[core]\n\tsshCommand = PROGRAM\n\tgitProxy = PROGRAM\n\taskPass = PROGRAM\n\teditor = PROGRAM\n\tpager = PROGRAM"),
+    ),
+    quiet(
+        "programs-that-check-signatures",
+        config('[gpg]\n\tprogram = PROGRAM\n[gpg "ssh"]\n\tprogram = PROGRAM\n\tdefaultKeyCommand = PROGRAM\n[gpg "x509"]\n\tprogram = PROGRAM'),
+    ),
     quiet("programs-that-keep-passwords", config("[credential]\n\thelper = !PROGRAM")),
     quiet("aliases", config("[alias]\n\ttag = !PROGRAM\n\trev-list = !PROGRAM\n\tcat-file = !PROGRAM\n\tfor-each-ref = !PROGRAM")),
     quiet("a-file-that-is-included", _included),
     quiet("a-configuration-of-the-work-tree", _worktree_config),
     quiet("filters", _filters),
     quiet("filters-over-changed-files", _fsmonitor_index),
-    quiet("a-remote-that-runs-something", config('[remote "origin"]\n\turl = ext::PROGRAM\n\tfetch = +refs/*:refs/*\n\tuploadpack = PROGRAM\n\tvcs = evil')),
+    quiet(
+        "a-remote-that-runs-something",
+        config('[remote "origin"]\n\turl = ext::PROGRAM\n\tfetch = +refs/*:refs/*\n\tuploadpack = PROGRAM\n\tvcs = evil'),
+    ),
     quiet("a-hostile-gitmodules", _gitmodules),
     stopped("a-submodule-of-a-hostile-gitmodules", _submodule, "R23"),
-    stopped("objects-that-git-would-fetch-by-a-program", config('[extensions]\n\tpartialClone = origin\n[remote "origin"]\n\turl = ext::PROGRAM\n\tpromisor = true')),
-    stopped("a-remote-that-has-promised-objects", config('[remote "origin"]\n\turl = ext::PROGRAM\n\tpromisor = true\n\tpartialclonefilter = blob:none')),
-    stopped("a-pack-of-promised-objects", lambda world: ((world.repo / ".git/objects/pack").mkdir(exist_ok=True), (world.repo / ".git/objects/pack/pack-1.promisor").touch())),
+    stopped(
+        "objects-that-git-would-fetch-by-a-program",
+        config('[extensions]\n\tpartialClone = origin\n[remote "origin"]\n\turl = ext::PROGRAM\n\tpromisor = true'),
+    ),
+    stopped(
+        "a-remote-that-has-promised-objects", config('[remote "origin"]\n\turl = ext::PROGRAM\n\tpromisor = true\n\tpartialclonefilter = blob:none')
+    ),
+    stopped(
+        "a-pack-of-promised-objects",
+        lambda world: ((world.repo / ".git/objects/pack").mkdir(exist_ok=True), (world.repo / ".git/objects/pack/pack-1.promisor").touch()),
+    ),
     stopped("pins-that-name-a-program-as-the-source", lambda world: world.pins.update(source=f"ext::{script(world)}")),
 ]

@@ -173,8 +173,27 @@ CASES: list[Case] = [
     refuses("the-pinned-policy-s-key-is-void-from-the-start", "R1", _principal_s_key(0)),
     accepts("a-revoked-key-withdraws-nothing", "R12", _withdrawn_by_revoked),
     remembers("a-key-is-revoked-between-two-looks", "R12", "refuse", _revoke(0), release=V2, stands=(W1,)),
-    remembers("a-certificate-is-revoked-between-two-looks", "R12", "refuse", signs(), lambda world: world.ca.update(list_of("Gina")()), start=listing(grid()), release=V3, stands=BASE),
-    remembers("an-openpgp-key-expires-between-two-looks", "R12", "refuse", signs(), lambda _: None, start=listing(lambda: openpgp("gina", expires="152d")), moments=(NOW, NOW, NOW + 20 * HOUR), release=V3, stands=BASE),
+    remembers(
+        "a-certificate-is-revoked-between-two-looks",
+        "R12",
+        "refuse",
+        signs(),
+        lambda world: world.ca.update(list_of("Gina")()),
+        start=listing(grid()),
+        release=V3,
+        stands=BASE,
+    ),
+    remembers(
+        "an-openpgp-key-expires-between-two-looks",
+        "R12",
+        "refuse",
+        signs(),
+        lambda _: None,
+        start=listing(lambda: openpgp("gina", expires="152d")),
+        moments=(NOW, NOW, NOW + 20 * HOUR),
+        release=V3,
+        stands=BASE,
+    ),
     # R18
     accepts("no-list-where-none-is-asked-for", "R18", signs(), start=crls("when-there")),
     accepts("a-fresh-list-where-one-is-required", "R18", signs(), start=crls("required", list_of())),
@@ -188,7 +207,9 @@ CASES: list[Case] = [
     under("on-the-revocation-list", "R12", crls("when-there", list_of("Gina"))),
     # R19
     accepts("an-authority-of-the-folder", "R19", signs(), start=listing(grid())),
-    accepts("an-authority-among-others", "R19", signs(), start=_only(a_pem=lambda: issue("Authority").pem, b_pem=lambda: issue("Other Authority").pem)),
+    accepts(
+        "an-authority-among-others", "R19", signs(), start=_only(a_pem=lambda: issue("Authority").pem, b_pem=lambda: issue("Other Authority").pem)
+    ),
     under("an-authority-that-is-not-in-the-folder", "R19", listing(grid(authority="Other Authority"))),
     under("an-empty-folder", "R19", _only()),
     under("an-authority-with-the-same-name-and-another-key", "R19", _only(a_pem=lambda: issue("Authority", key="Impostor").pem)),

@@ -162,6 +162,7 @@ def test_a_long_temporary_folder_is_not_used(monkeypatch: pytest.MonkeyPatch, tm
     made = short_folder()
     made.rmdir()
     assert len(str(made)) < 60
+    assert made.name.startswith("vmk-")
     assert list(long.iterdir()) == []
 
 
