@@ -11,11 +11,11 @@ from typing import Any
 
 from support.keys import NOW, SecurityKey, Signer
 from support.trust import LIST, SSH, World, builder, first_world, holder, person, pinned_site, release
-from vmkeeper.errors import Refused
 from vmkeeper.trust import tagobject
 from vmkeeper.trust.judge import Judgement, judge
 from vmkeeper.trust.keys.armour import armour, dearmour
 from vmkeeper.trust.memory import Memory
+from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.refusal import Untrusted
 from vmkeeper.trust.signature import Verifiers
 from vmkeeper.trust.verify import Accepted
@@ -32,18 +32,11 @@ class Bundle:
     verifiers: Verifiers
     names: tuple[str, ...]
 
+    pins: Pins
+
     def judge(self) -> Judgement:
         """As it is."""
         return judge(self.world.sight(), self.pins, Memory(), self.verifiers, NOW)
-
-    @property
-    def pins(self) -> Any:
-        """Pins of the site."""
-        return self._pins()
-
-    def _pins(self) -> Any:
-        carol = self.world.principals["carol"]
-        return self.world.pins(site=pinned_site(SITE, holder("carol", carol)), principals=(holder("root", self.world.principals["root"]),))
 
     def raw(self, name: str) -> bytes:
         """The bytes of a tag, or of the freshness statement."""
@@ -64,7 +57,8 @@ def bundle(signer: Signer | None = None) -> Bundle:
     revoked = world.revoke(root, "alice", SecurityKey().plain_signer().id, "root")
     approved = world.approve(carol, SITE, "carol", commit)
     world.vouch(ci, expires=NOW + timedelta(hours=23))
-    return Bundle(world, SSH, ("policy/1/root", endorsed, withdrawn, revoked, approved, "freshness"))
+    pins = world.pins(site=pinned_site(SITE, holder("carol", carol)), principals=(holder("root", root),))
+    return Bundle(world, SSH, ("policy/1/root", endorsed, withdrawn, revoked, approved, "freshness"), pins)
 
 
 def counts(found: Bundle, name: str, raw: bytes) -> bool:
@@ -76,7 +70,7 @@ def counts(found: Bundle, name: str, raw: bytes) -> bool:
     else:
         world.tags = {**world.tags, name: raw}
     try:
-        made = judge(world.sight(), _pins_of(found), Memory(), found.verifiers, NOW)
+        made = judge(world.sight(), found.pins, Memory(), found.verifiers, NOW)
     except Untrusted:
         return False
     finally:
@@ -86,15 +80,6 @@ def counts(found: Bundle, name: str, raw: bytes) -> bool:
     reads |= {read.tag: True for one in made.consents for read in one.signatures}
     reads["freshness"] = made.fresh.said is not None
     return reads.get(name, False)
-
-
-_PINS: dict[int, Any] = {}
-
-
-def _pins_of(found: Bundle) -> Any:
-    if id(found) not in _PINS:
-        _PINS[id(found)] = found.pins
-    return _PINS[id(found)]
 
 
 def byte_changes(raw: bytes, chance: random.Random) -> Iterator[bytes]:
@@ -160,12 +145,3 @@ def changes(raw: bytes, chance: random.Random) -> Iterator[bytes]:
     while True:
         for each in made:
             yield next(each)
-
-
-def well_refused(act: Callable[[], object]) -> bool:
-    """Whether it is refused by a typed refusal; whatever else is raised goes on."""
-    try:
-        act()
-    except Refused:
-        return True
-    return False

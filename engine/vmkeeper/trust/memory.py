@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from vmkeeper.documents.json_guard import read_json
-from vmkeeper.errors import Refused, UserError
+from vmkeeper.errors import Problems, Refused, UserError
 from vmkeeper.model.base import Document, FirstFormat
 from vmkeeper.trust.history import History
 from vmkeeper.trust.refusal import Refusal
@@ -70,13 +70,14 @@ class Memory(Document):
 
 
 def read_memory(data: bytes, where: str) -> Memory:
-    """The memory in a file; raises UserError or Problems where it is damaged. A lost memory is never taken for an empty one."""
-    read_json(data, where, limit=_LARGEST)  # no key twice
+    """The memory in a file; raises UserError where it is damaged. A lost memory is never taken for an empty one."""
     try:
+        read_json(data, where, limit=_LARGEST)  # no key twice
         return Memory.model_validate_json(data)
-    except ValidationError as error:
-        hint = "restore it from a backup; without one, pin the site again in a new folder: vmkeeper site init"
-        raise UserError("the site's trust memory cannot be read", where=where, why=error.errors()[0]["msg"], hint=hint) from None
+    except (Problems, ValidationError) as error:
+        why = str(error.problems[0]) if isinstance(error, Problems) else error.errors()[0]["msg"]
+    hint = "restore it from a backup; without one, pin the site again in a new folder: vmkeeper site init"
+    raise UserError("the site's trust memory cannot be read", where=where, why=why, hint=hint)
 
 
 def write_memory(memory: Memory) -> bytes:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from conformance.trust.forge import Bytes, Json, World, canonical, document, person, release, same, sha512, utc
+from conformance.trust.forge import Bytes, Json, World, canonical, document, release, same, sha512, utc
 from conformance.trust.signers import ISSUED, Signer
 from conformance.trust.worlds import CI, Change, base, people
 

@@ -13,12 +13,14 @@ from conformance.trust.forge import Json, World, document, person, release, sha5
 from conformance.trust.signers import ISSUED, NOW
 from conformance.trust.worlds import ALICE, BASE, CI, MALLORY, V2, V3, Change, accepts, base, listed, new, refuses, v1, v2, w1
 
+NEWEST = ("debian-12", "2026.5.6.7")
+"""V3, by name and version."""
 START = with_builder()
 
 
 def made(**how: Any) -> Change:
     """V3 with provenance of some kind, endorsed by alice."""
-    return lambda world: world.endorse("alice", built(world, *V3.split(" "), **how))
+    return lambda world: world.endorse("alice", built(world, *NEWEST, **how))
 
 
 def forged(name: str, rule: str = "R31", **how: Any) -> Case:
@@ -63,13 +65,13 @@ def _old_provenance(world: World) -> None:
     """V3 carries the provenance of V2."""
     folder = "appliances/debian-12"
     old = world.trees[world.line[-2]][f"{folder}/provenance.json"][1]
-    commit = world.commit({f"{folder}/release.yaml": document(release(*V3.split(" "))), f"{folder}/provenance.json": old})
+    commit = world.commit({f"{folder}/release.yaml": document(release(*NEWEST)), f"{folder}/provenance.json": old})
     world.endorse("alice", commit)
 
 
 def _swapped_later(world: World) -> None:
     """The provenance beside the record is another one than was endorsed."""
-    commit = built(world, *V3.split(" "))
+    commit = built(world, *NEWEST)
     world.endorse("alice", commit, provenance=sha512(b"another"))
 
 
@@ -79,7 +81,7 @@ def _without(world: World) -> None:
 
 
 def _builder_endorses(world: World) -> None:
-    world.endorse("ci", built(world, *V3.split(" ")))
+    world.endorse("ci", built(world, *NEWEST))
 
 
 def _builder_is_lost(world: World) -> None:
@@ -95,7 +97,7 @@ def _builder_is_revoked(world: World) -> None:
 
 def _builder_retired(hours: int) -> Change:
     def change(world: World) -> None:
-        world.endorse("alice", built(world, *V3.split(" ")))
+        world.endorse("alice", built(world, *NEWEST))
         world.documents["policy"]["builders"][0]["keys"] = [CI.marked(retired=utc(ISSUED + timedelta(hours=hours))).listed, MALLORY.listed]
         world.next_policy("anna", "dora")
 

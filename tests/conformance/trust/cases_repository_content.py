@@ -9,7 +9,7 @@ from conformance.trust.case import Case
 from conformance.trust.cases_repository_quorum import community
 from conformance.trust.forge import World, document, person, release, sha512, utc
 from conformance.trust.signers import ISSUED, NOW, ssh
-from conformance.trust.worlds import BASE, MALLORY, V1, V2, V3, W1, Change, accepts, base, new, people, record, refuses, remembers, v1, v2, w1
+from conformance.trust.worlds import BASE, MALLORY, V1, V3, W1, Change, accepts, base, new, people, record, refuses, remembers, v2
 
 RECORD = "appliances/debian-12/release.yaml"
 

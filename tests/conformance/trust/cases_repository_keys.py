@@ -10,7 +10,6 @@ from conformance.trust.forge import World, person
 from conformance.trust.signers import ISSUED, Signer, certificate, issue, openpgp, ready, security_key, ssh, ssh_ecdsa, ssh_rsa
 from conformance.trust.worlds import ALICE, ANNA, BASE, MALLORY, V3, Change, accepts, base, bob, new, people, refuses
 
-
 Key = Signer | Callable[[], Signer]
 
 
@@ -26,7 +25,7 @@ def listing(signer: Key, **fields: object) -> Change:
     return start
 
 
-def signs(signer: Key | None = None, name: str = "gina", **lie: object) -> Change:
+def signs(signer: Key | None = None, name: str = "gina", **lie: Any) -> Change:
     """V3 is endorsed by that key in that name."""
     return lambda world: world.endorse(name, new(world), by=ready(signer) if signer else None, lie=dict(lie))
 
@@ -35,12 +34,12 @@ def good(name: str, signer: Key, rule: str = "R11") -> Case:
     return accepts(name, rule, signs(), start=listing(signer))
 
 
-def bad(name: str, rule: str, signs_with: Key, listed: Key | None = None, **how: object) -> Case:
+def bad(name: str, rule: str, signs_with: Key, listed: Key | None = None, **how: Any) -> Case:
     """A key is listed, perhaps in another form, and signs badly; the others' releases stand."""
     return refuses(name, rule, signs(signs_with, **how), start=listing(listed or signs_with), release=V3, stands=BASE)
 
 
-def by_alice(name: str, rule: str, **lie: object) -> Case:
+def by_alice(name: str, rule: str, **lie: Any) -> Case:
     return refuses(name, rule, signs(name="alice", **lie), release=V3, stands=BASE)
 
 
@@ -90,7 +89,7 @@ def scope(**fields: object) -> Change:
 
 def grid(name: str = "Gina", *, authority: str = "Authority", **how: Any) -> Callable[[], Signer]:
     """A certificate of gina's. how: for the certificate, and for the key and its signatures."""
-    of_certificate = {field: how.pop(field) for field in ("bits", "days", "key") if field in how}
+    of_certificate: dict[str, Any] = {field: how.pop(field) for field in ("bits", "days", "key") if field in how}
     if how.pop("sha1", False):
         of_certificate["digest"] = "sha1"
     return lambda: certificate(issue(name, issue(authority), **of_certificate), issue(authority), **how)

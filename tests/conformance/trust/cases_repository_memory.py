@@ -81,6 +81,11 @@ def _release(world: World) -> None:
     world.endorse("alice", new(world))
 
 
+def _without_the_release(world: World) -> None:
+    world.branch(world.line[4])
+    world.drop("endorse/debian-12/2026.5.6.7/alice/3")
+
+
 def _rewound(world: World) -> None:
     world.branch(world.line[3])
 
@@ -165,7 +170,7 @@ CASES: list[Case] = [
         "R2",
         "refuse",
         _release,
-        lambda world: (world.branch(world.line[4]), world.drop("endorse/debian-12/2026.5.6.7/alice/3")),
+        _without_the_release,
     ),
     looks("a-new-head-with-the-tags-of-an-old-state", "R8", "refuse", _release, _mixed, stands=()),
     looks("head-and-tags-gone-together", "R8", "refuse", _lost_release),

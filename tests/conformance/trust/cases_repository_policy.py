@@ -49,7 +49,7 @@ def _next(*names: str, **fields: object) -> Change:
         at = world.head
         people(world, mallory=MALLORY)
         world.documents["science"]["endorsers"].append(person("mallory", MALLORY))
-        world.next_policy(*names, **fields)  # type: ignore[arg-type]
+        world.next_policy(*names, **fields)
         world.endorse("mallory", at)
 
     return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from conformance.trust.case import Case
 from conformance.trust.forge import World, person
@@ -29,7 +30,6 @@ from conformance.trust.worlds import (
     w1,
 )
 
-
 Key = Signer | Callable[[], Signer]
 
 
@@ -52,7 +52,7 @@ def principals(quorum: int, *names: str, **keys: Key) -> Change:
     return start
 
 
-def community(quorum: int, rebuilds: int, *names: str, **fields: object) -> Change:
+def community(quorum: int, rebuilds: int, *names: str, **fields: Any) -> Change:
     """The base with a list of that quorum besides, which alone counts, and the base's releases endorsed by all of the named ones."""
 
     def start(world: World) -> None:

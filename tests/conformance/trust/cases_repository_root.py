@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from conformance.trust.case import Case
-from conformance.trust.forge import World, utc
+from conformance.trust.forge import World, person
 from conformance.trust.signers import ISSUED
-from conformance.trust.worlds import BASE, MALLORY, V2, V3, accepts, base, judged, listed, new, people, person, refuses, remembers, v1, v2, w1
+from conformance.trust.worlds import BASE, MALLORY, V3, accepts, base, judged, new, people, refuses, remembers
 
 
 def _another_root(world: World) -> None:
@@ -31,6 +31,12 @@ def _mallorys_policy(world: World) -> None:
     world.documents["science"]["endorsers"].append(person("mallory", MALLORY))
     world.propose()
     world.enact("anna", "dora")
+
+
+def _for_another_repository(world: World) -> None:
+    """One of the two signatures of the pinned policy."""
+    world.policy = (0, None)
+    world.enact("anna", commit=world.line[1], repository="e" * 40, count=False)
 
 
 def _merge(world: World) -> None:
@@ -69,8 +75,6 @@ def _jump(number: int, world: World) -> None:
     world.endorse("mallory", commit)
 
 
-LATER = utc(ISSUED + timedelta(days=10))
-
 CASES: list[Case] = [
     accepts("the-pinned-repository", "R1"),
     accepts("with-a-merge-on-its-mainline", "R1", _merge),
@@ -88,7 +92,7 @@ CASES: list[Case] = [
     refuses(
         "a-policy-signature-for-another-repository",
         "R1",
-        lambda world: (setattr(world, "policy", (0, None)), world.enact("anna", commit=world.line[1], repository="e" * 40, count=False)),
+        _for_another_repository,
     ),
     # R2
     judged("a-first-look-remembers-nothing", "R2", "accept", lambda _: None, base, ISSUED + timedelta(days=1), memory=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.trust.case import Case
 from conformance.trust.forge import World, sha512
-from conformance.trust.worlds import BASE, MALLORY, V1, V2, V3, W1, Change, accepts, new, refuses, remembers, v1, v2, w1
+from conformance.trust.worlds import BASE, MALLORY, V1, V2, V3, W1, Change, accepts, new, refuses, remembers, then, v1, v2, w1
 
 NAME = "endorse/debian-12/2026.5.6.7/alice/3"
 OLD = "endorse/debian-12/2026.5.1.3/alice/1"
@@ -254,9 +254,9 @@ CASES: list[Case] = [
     refuses("a-blob-that-is-called-a-commit", "R7", _mislabelled, release=V3, stands=BASE),
     refuses("header-and-payload-name-two-commits", "R7", _other_commit, release=V3, stands=BASE),
     refuses("a-commit-that-is-not-there", "R7", _missing_commit, release=V3, stands=BASE),
-    refuses("a-ref-to-a-blob", "R7", lambda world: (new(world), stray(NAME, b"x", "blob")(world)), release=V3, stands=BASE),
-    refuses("a-ref-to-a-tree", "R7", lambda world: (new(world), stray(NAME, b"", "tree")(world)), release=V3, stands=BASE),
-    refuses("a-ref-to-nothing", "R7", lambda world: (new(world), world.ref(f"refs/tags/{NAME}", "e" * 40)), release=V3, stands=BASE),
+    refuses("a-ref-to-a-blob", "R7", then(new, stray(NAME, b"x", "blob")), release=V3, stands=BASE),
+    refuses("a-ref-to-a-tree", "R7", then(new, stray(NAME, b"", "tree")), release=V3, stands=BASE),
+    refuses("a-ref-to-nothing", "R7", then(new, lambda world: world.ref(f"refs/tags/{NAME}", "e" * 40)), release=V3, stands=BASE),
     # R8
     remembers("new-tags-arrive", "R8", "accept", _one_more),
     remembers("a-withdrawal-takes-nothing-away-from-the-others", "R20", "refuse", _withdrawn, release=V1, stands=(V2, W1)),
@@ -280,7 +280,7 @@ CASES: list[Case] = [
         "a-withdrawal-that-was-taken-back-is-dropped",
         "R8",
         "refuse",
-        lambda world: (_withdrawn(world), _endorsed_again(world)),
+        then(_withdrawn, _endorsed_again),
         _hidden_withdrawal,
         release=V1,
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conformance.trust.case import Case
 from conformance.trust.forge import World, document, release
-from conformance.trust.worlds import V2, V3, Change, accepts, new, refuses, remembers
+from conformance.trust.worlds import V2, V3, Change, accepts, new, refuses, remembers, then
 
 CANARY = "canary"
 """A file in the case's folder that nothing may make."""
@@ -173,6 +173,12 @@ def _fsmonitor_index(world: World) -> None:
     _filters(world)
 
 
+def _promised(world: World) -> None:
+    folder = world.repo / ".git/objects/pack"
+    folder.mkdir(exist_ok=True)
+    (folder / "pack-1.promisor").touch()
+
+
 def quiet(name: str, change: Change) -> Case:
     """Nothing runs, and nothing is wrong."""
     case = accepts(name, "R24", change)
@@ -221,7 +227,7 @@ CASES: list[Case] = [
     remembers("a-link-comes-later", "R23", "refuse", raw_tree("sites", ("120000", b"laptop.yaml", "/etc/passwd"))),
     # R24
     quiet("hooks", _hooks),
-    quiet("hooks-in-another-folder", lambda world: (_hooks(world), config("[core]\n\thooksPath = .git/hooks")(world))),
+    quiet("hooks-in-another-folder", then(_hooks, config("[core]\n\thooksPath = .git/hooks"))),
     quiet("a-file-system-monitor", config("[core]\n\tfsmonitor = PROGRAM\n\tuntrackedCache = true")),
     quiet(
         "programs-of-ssh-and-git",
@@ -252,7 +258,7 @@ CASES: list[Case] = [
     ),
     stopped(
         "a-pack-of-promised-objects",
-        lambda world: ((world.repo / ".git/objects/pack").mkdir(exist_ok=True), (world.repo / ".git/objects/pack/pack-1.promisor").touch()),
+        _promised,
     ),
     stopped("pins-that-name-a-program-as-the-source", lambda world: world.pins.update(source=f"ext::{script(world)}")),
 ]

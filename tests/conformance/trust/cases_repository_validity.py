@@ -10,7 +10,7 @@ from conformance.trust.case import Case
 from conformance.trust.cases_repository_keys import grid, listing, signs
 from conformance.trust.forge import World, person, utc
 from conformance.trust.signers import ISSUED, NOW, Signer, crl, issue, openpgp, revoked, ssh
-from conformance.trust.worlds import ALICE, ANNA, BASE, MALLORY, V1, V2, V3, W1, Change, accepts, new, people, refuses, remembers
+from conformance.trust.worlds import ALICE, ANNA, BASE, MALLORY, V1, V2, V3, W1, Change, accepts, new, people, refuses, remembers, then
 
 HOUR = timedelta(hours=1)
 
@@ -52,14 +52,6 @@ def _revoke(serial: int, by: str = "anna", signer: Signer | None = None, **field
     def change(world: World) -> None:
         at = {"serial": serial, "sha512": world.chains["alice"][serial - 1] if serial else None}
         world.revoke("alice", ALICE.id, by, signer, since=at, **fields)
-
-    return change
-
-
-def then(*changes: Change) -> Change:
-    def change(world: World) -> None:
-        for one in changes:
-            one(world)
 
     return change
 

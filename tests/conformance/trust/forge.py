@@ -20,7 +20,6 @@ from conformance.trust.signers import ISSUED, NOW, Signer
 OBJECT = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 UUIDS = {"debian-12": "3f0c5a44-6c8a-4f0e-9d70-6f2f0f7f2c11", "alma-9": "7d1f0b9e-2c55-4d0e-8a6b-0c1d2e3f4a5b"}
 PREDICATES = {"endorse": "endorsement", "withdraw": "withdrawal", "revoke": "revocation", "approve": "approval"}
-Files = Mapping[str, bytes | None]
 Bytes = Callable[[bytes], bytes]
 Json = dict[str, Any]
 
@@ -110,7 +109,15 @@ class World:
     def entry(mode: str, name: bytes, oid: str) -> bytes:
         return mode.encode() + b" " + name + b"\0" + bytes.fromhex(oid)
 
-    def commit(self, files: Files = {}, *, parents: Sequence[str] | None = None, merged: bool = True, tree: str = "", headers: bytes = b"") -> str:
+    def commit(
+        self,
+        files: Mapping[str, bytes | None] = {},
+        *,
+        parents: Sequence[str] | None = None,
+        merged: bool = True,
+        tree: str = "",
+        headers: bytes = b"",
+    ) -> str:
         """A commit on the head (or on `parents`) with these files changed; None removes. merged: it is the new head. `tree` overrides."""
         before = list(self.line[-1:]) if parents is None else list(parents)
         now = dict(self.trees[before[0]]) if before else {}
@@ -206,7 +213,9 @@ class World:
         }  # fmt: skip
         return shared, record, key
 
-    def endorse(self, endorser: str, commit: str, appliance: str = "debian-12", by: Signer | None = None, lie: Json = {}, **fields: Any) -> str:
+    def endorse(
+        self, endorser: str, commit: str, appliance: str = "debian-12", by: Signer | None = None, lie: Mapping[str, Any] = {}, **fields: Any
+    ) -> str:
         """An endorsement of what a commit holds, next in the endorser's chain."""
         changed = {name: fields.pop(name) for name in tuple(fields) if name not in ("not_before", "expires")}
         shared, record, key = self.of_endorser(endorser, commit, appliance, by, {})
@@ -222,13 +231,15 @@ class World:
         name = f"endorse/{said['appliance']}/{said['version']}/{endorser}/{said['serial']}"
         return self.say("endorse", said, key, subject=subject, **{"name": name, "target": said["commit"], "chain": endorser, **lie})
 
-    def withdraw(self, endorser: str, commit: str, appliance: str = "debian-12", by: Signer | None = None, lie: Json = {}, **fields: Any) -> str:
+    def withdraw(
+        self, endorser: str, commit: str, appliance: str = "debian-12", by: Signer | None = None, lie: Mapping[str, Any] = {}, **fields: Any
+    ) -> str:
         shared, _, key = self.of_endorser(endorser, commit, appliance, by, {"reason": "a hole in it", **fields})
         subject = [{"name": f"{shared['path']}/release.yaml", "digest": {"sha512": shared["release"]}}]
         name = f"withdraw/{appliance}/{shared['version']}/{endorser}/{shared['serial']}"
         return self.say("withdraw", shared, key, subject=subject, **{"name": name, "target": shared["commit"], "chain": endorser, **lie})
 
-    def revoke(self, holder: str, key: str, by: str, signer: Signer | None = None, lie: Json = {}, **fields: Any) -> str:
+    def revoke(self, holder: str, key: str, by: str, signer: Signer | None = None, lie: Mapping[str, Any] = {}, **fields: Any) -> str:
         """A tag that makes a key void from a place in its owner's chain on: by default from the very first."""
         said = {
             "holder": holder,
@@ -253,7 +264,7 @@ class World:
         return self.commit({**gone, **made, **{f"endorsers/{path}": data for path, data in {**self.key_files, **files}.items()}})
 
     def enact(
-        self, *names: str, commit: str | None = None, by: Mapping[str, Signer] = {}, lie: Json = {}, count: bool = True, **fields: Any
+        self, *names: str, commit: str | None = None, by: Mapping[str, Signer] = {}, lie: Mapping[str, Any] = {}, count: bool = True, **fields: Any
     ) -> list[str]:
         """These principals sign the endorsers/ tree of a commit (the head) as the next policy. count: later ones follow it."""
         number, previous = self.policy
@@ -289,7 +300,7 @@ class World:
             "quorum": quorum, "principals": people, **fields,
         }  # fmt: skip
 
-    def vouch(self, builder: str, lie: Json = {}, **fields: Any) -> str:
+    def vouch(self, builder: str, lie: Mapping[str, Any] = {}, **fields: Any) -> str:
         """The freshness statement that is true now, or what `fields` make of it."""
         chains = [{"endorser": one, "serial": len(made), "sha512": made[-1]} for one, made in sorted(self.chains.items())]
         seen = {

@@ -331,7 +331,7 @@ def cms(identity: Identity, data: bytes, at: datetime, digest: str = "sha512", a
         (_OID["signing time"], der(0x17, at.strftime("%y%m%d%H%M%SZ").encode())),
     ]
     body = b"".join(sorted(der(0x30, kind, der(0x31, value)) for kind, value in held))
-    hashed = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha512": hashes.SHA512}[digest]()
+    hashed = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256(), "sha512": hashes.SHA512()}[digest]
     value = identity.key.sign(der(0x31, body) if attributes else data, padding.PKCS1v15(), hashed)
     serial = identity.certificate.serial_number
     named = der(0x30, identity.certificate.issuer.public_bytes(), der(2, serial.to_bytes(serial.bit_length() // 8 + 1, "big")))

@@ -49,6 +49,16 @@ def record(world: World, appliance: str, version: str, **changes: Any) -> str:
     return world.commit({f"appliances/{appliance}/release.yaml": document(release(appliance, version, **changes))})
 
 
+def then(*changes: Change) -> Change:
+    """One change after another."""
+
+    def change(world: World) -> None:
+        for one in changes:
+            one(world)
+
+    return change
+
+
 def new(world: World, **changes: Any) -> str:
     """A commit with the release V3, which nobody has endorsed yet; its id."""
     return record(world, *V3.split(" "), **changes)
