@@ -10,6 +10,7 @@ from typing import TypeVar
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.errors import Problem, VmkeeperError
+from vmkeeper.execute.governance import Chamber, proposed
 from vmkeeper.execute.planning import open_index
 from vmkeeper.execute.verification import decisions_under
 from vmkeeper.model.base import Document
@@ -26,21 +27,30 @@ from vmkeeper.repository.changes import last_change
 from vmkeeper.repository.tree import Repository, Snapshot
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.policy import FOLDER
+from vmkeeper.values import CommitId
 
 D = TypeVar("D", bound=Document)
 
 
 def with_trust(repository: Repository, made: Plan, authorities: Authorities, now: datetime) -> Plan:
-    """The plan between two commits with what follows from a change of endorsers/ between them; the same plan without such a change.
+    """The plan between two commits with what follows from a change of endorsers/ between them; the same plan without such a
+    change, and where its principals have signed it already.
 
     Tags are judged only where endorsers/ differs. For files that are not committed only the signatures are foretold.
     """
     index = open_index(repository)
     before = Catalogue(repository, repository.at(made.base) if made.base else repository.empty(), index)
     after = Catalogue(repository, repository.at(made.head) if made.head else repository.worktree(), index)
-    if not _differ(before.snapshot, after.snapshot):
+    if not _differ(before.snapshot, after.snapshot) or (made.head and _in_force(repository, made.head, authorities, now)):
         return made
     return replace(made, actions=ordered([*_trust_actions(repository, before, after, authorities, now), *made.actions]))
+
+
+def _in_force(repository: Repository, head: CommitId, authorities: Authorities, now: datetime) -> bool:
+    try:
+        return proposed(Chamber(repository, head, authorities, lambda: now)).in_force
+    except VmkeeperError:
+        return False  # what is wrong with it is said where it is foretold
 
 
 def _differ(before: Snapshot, after: Snapshot) -> bool:

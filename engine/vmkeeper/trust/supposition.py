@@ -31,13 +31,8 @@ def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512
     next_one = Enacted(policy, said, ())
     enactments = Enactments((*judgement.enactments.policies, next_one), (), ())
     rule = provenance_rule(enactments, judgement.reader, judgement.void)
-    derived = policy.derivation(now)
     found = {}
     for name, endorsers in policy.lists.items():
         context = Context(endorsers, enactments, judgement.void, judgement.reader, judgement.objects, rule)
-        made = decide(verify(judgement.reads, context), endorsers=endorsers, approve=_ANY, block=())
-        wrong = derived.get(name, ())
-        found[name] = (
-            tuple(Decision(one.appliance, one.version, (*one.refusals, *wrong), one.endorsements, one.nearest) for one in made) if wrong else made
-        )
+        found[name] = decide(verify(judgement.reads, context), endorsers=endorsers, approve=_ANY, block=())
     return found

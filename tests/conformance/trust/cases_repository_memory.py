@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,29 @@ def _forked(world: World) -> None:
     world.commit({"README.md": b"forked\n"}, parents=(world.line[3],))
 
 
+def _forked_with_a_commit_graph(world: World) -> None:
+    """A fork, and an index of commits, as git keeps it, which says that the fork follows the old head."""
+    old = world.head
+    fork = world.commit({"README.md": b"forked\n"}, parents=(world.line[3],))
+    world.ref("refs/heads/old", old)
+    commit_graph(world, fork, old)
+
+
+def commit_graph(world: World, commit: str, parent: str) -> None:
+    """Write `objects/info/commit-graph` with another first parent. Form: git's gitformat-commit-graph."""
+    subprocess.run(["git", "-C", world.repo, "commit-graph", "write", "--reachable"], check=True, capture_output=True, timeout=60)
+    file = world.repo / ".git/objects/info/commit-graph"
+    raw = bytearray(file.read_bytes())
+    places = {bytes(raw[at : at + 4]): int.from_bytes(raw[at + 4 : at + 12], "big") for at in range(8, 8 + 12 * raw[6], 12)}
+    names, data = places[b"OIDL"], places[b"CDAT"]
+    found = [raw[at : at + 20].hex() for at in range(names, data, 20)]
+    here = data + 36 * found.index(commit) + 20
+    raw[here : here + 4] = found.index(parent).to_bytes(4, "big")
+    raw[-20:] = hashlib.sha1(raw[:-20]).digest()
+    file.chmod(0o644)
+    file.write_bytes(raw)
+
+
 def _policy(world: World) -> None:
     world.next_policy("anna", "dora")
 
@@ -173,6 +198,7 @@ CASES: list[Case] = [
         _without_the_release,
     ),
     looks("a-new-head-with-the-tags-of-an-old-state", "R8", "refuse", _release, _mixed, stands=()),
+    looks("a-fork-that-an-index-of-commits-hides", "R2", "refuse", _forked_with_a_commit_graph),
     looks("head-and-tags-gone-together", "R8", "refuse", _lost_release),
     looks("head-gone-with-its-tags", "R2", "refuse", _lost_release),
     looks("a-policy-and-a-release-one-after-the-other", "R3", "accept", _policy, _release, _policy),

@@ -62,11 +62,18 @@ def decode_public_key(text: str) -> bytes:
 
 
 def _crc24(data: bytes) -> int:
+    """RFC 9580 section 6.1.1, a byte at a time."""
     crc = 0xB704CE
     for byte in data:
-        crc ^= byte << 16
-        for _ in range(8):
-            crc <<= 1
-            if crc & 0x1000000:
-                crc ^= 0x1864CFB
-    return crc & 0xFFFFFF
+        crc = (crc << 8 & 0xFFFFFF) ^ _CRC24[crc >> 16 ^ byte]
+    return crc
+
+
+def _crc24_of(byte: int) -> int:
+    crc = byte << 16
+    for _ in range(8):
+        crc = crc << 1 ^ (0x1864CFB if crc & 0x800000 else 0)
+    return crc
+
+
+_CRC24 = tuple(map(_crc24_of, range(256)))
