@@ -52,11 +52,14 @@ def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progr
     """Judge the releases that the tags and the head of a repository name, by appliance and version.
 
     memory: a file of what was seen before; written anew, whole or not at all, with what was accepted now, and made where there
-    is none. Raises UserError or Problems where pins or memory cannot be read.
+    is none; a damaged one is refused (R30). Raises UserError or Problems where the pins cannot be read.
     """
     progress = progress or Silent()
     pinned = read_pins(_bytes(pins), str(pins))
-    before = read_memory(memory.read_bytes(), str(memory)) if memory is not None and memory.exists() else Memory()
+    try:
+        before = read_memory(memory.read_bytes(), str(memory)) if memory is not None and memory.exists() else Memory()
+    except UserError as error:
+        return (Judged("*", "*", (Refusal("R30", error.what, f"{error.where}: {error.why}", error.hint),)),)
     repository = Repository.open(directory)
     try:
         if pinned.source is not None:

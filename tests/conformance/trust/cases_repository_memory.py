@@ -28,7 +28,7 @@ def damaged(name: str, change: Callable[[bytes], bytes]) -> Case:
         file.write_bytes(change(file.read_bytes()))
         return words(at(folder, base), NOW, memory=True)
 
-    return Case(name, "R30", "refuse", make, before, named="input")
+    return Case(name, "R30", "refuse", make, before)
 
 
 def edited(**fields: Any) -> Callable[[bytes], bytes]:

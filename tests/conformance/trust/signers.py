@@ -227,6 +227,11 @@ def revoked(name: str) -> Signer:
     return _openpgp(fingerprint, exported, whole.sign)
 
 
+def secret(signer: Signer) -> bytes:
+    """The secret key of one of gpg's keys, armoured."""
+    return gpg("--armor", "--export-secret-keys", signer.listed["fingerprint"])
+
+
 def openpgp_of(signer: Signer, number: int = 0) -> Signer:
     """An ed25519 key of gpg's, or its subkey of that number, as an SSH key; it cannot sign here."""
     listing = gpg("--with-colons", "--list-keys", signer.listed["fingerprint"]).decode().splitlines()
