@@ -16,8 +16,10 @@ from support.trust import APPLIANCE, LIST, SSH, World, endorser_list, person, po
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.site import Approval, Block
 from vmkeeper.trust.approval import Decision, by_appliance, decide
+from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers
-from vmkeeper.trust.verify import Verdict
+from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.verify import Accepted, Verdict
 from vmkeeper.values import Version
 
 ALL = (Approval(appliance="*"),)
@@ -274,3 +276,76 @@ def test_tags_that_are_not_ours_decide_nothing(alice: Signer) -> None:
     world = World()
     world.tags["v1"] = b"anything"
     assert decisions(world, pinned(person("alice", alice))) == {}
+
+
+def test_r5_endorsers_who_share_a_key_pair_count_once_and_are_told(alice: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.record_release(release("1")))
+    people = pinned(person("alice", alice), person("bob", SecurityKey().plain_signer()), quorum=2)
+    (verdict,), endorsers = judged(world, people)
+    assert isinstance(verdict, Accepted)
+    twin = Accepted(f"endorse/{APPLIANCE}/1/bob/1", "0" * 128, verdict.statement.model_copy(update={"endorser": "bob"}), verdict.signed_by)
+    (decision,) = decide((verdict, twin), endorsers=endorsers, approve=ALL, block=())
+    tags = f"{verdict.tag}, {twin.tag}"
+    assert decision.refusals == (
+        Refusal("R20", "1 of 2 endorsers of examples endorse it", tags, "ask an endorser for: vmkeeper endorse"),
+        Refusal("R5", "endorsers with different names signed with one key pair, which counts once", tags, "each signs with a key of their own"),
+    )
+    other = Accepted(twin.tag, twin.sha512, twin.statement, SignedBy("k", "another"))
+    assert decide((verdict, other), endorsers=endorsers, approve=ALL, block=())[0].accepted
+
+
+def test_r31_enough_endorsers_have_built_it_again(alice: Signer, bob: Signer) -> None:
+    world = World()
+    commit = world.record_release(release("1"))
+    people = pinned(person("alice", alice), person("bob", bob), quorum=2, rebuilds=2)
+    world.endorse(alice, commit, rebuilt=True)
+    world.endorse(bob, commit, "bob", rebuilt=False)
+    decision = decisions(world, people)["1"]
+    tags = f"endorse/{APPLIANCE}/1/alice/1, endorse/{APPLIANCE}/1/bob/1"
+    why = "1 of 2 endorsers of examples have built it again"
+    assert decision.refusals == (Refusal("R31", why, tags, "ask for: vmkeeper endorse --rebuild"),)
+    world.endorse(bob, commit, "bob", rebuilt=True)
+    assert decisions(world, people)["1"].accepted
+
+
+def test_tags_with_names_that_are_not_ours_decide_nothing(alice: Signer) -> None:
+    world = World()
+    world.endorse(alice, world.record_release(release("1")))
+    world.tags |= {"endorse/x": b"", "withdraw/": None, "endorse/A/1/alice/1": b""}
+    assert list(decisions(world, pinned(person("alice", alice)))) == ["1"]
+
+
+def test_refusals_say_what_is_in_the_way_and_what_to_do(alice: Signer) -> None:
+    world = World()
+    commit = world.record_release(release("1"))
+    world.endorse(alice, commit)
+    world.endorse(alice, world.record_release(release("2")), expires=NOW)
+    world.withdraw(alice, commit)
+    people = pinned(person("alice", alice))
+    approve = [Approval(appliance="debian-*", version="==9"), Approval(appliance="x")]
+    found = decisions(world, people, approve, [Block(appliance="debian-*", version="<2", reason="a hole")])
+    assert found["1"].refusals == (
+        Refusal("R20", "the site does not approve debian-12 1", "debian-* ==9", "add it under approve: in the site's file"),
+        Refusal("R20", "the site blocks debian-12 1", "block debian-* <2: a hole", "take the block out of the site's file"),
+        Refusal("R20", "alice has withdrawn it: a hole in it", "withdraw/debian-12/1/alice/3, 2026-05-31T12:00:00Z", "use another version"),
+    )
+    assert found["2"].refusals[:2] == (
+        Refusal("R20", "0 of 1 endorsers of examples endorse it", "no tag that counts", "ask an endorser for: vmkeeper endorse"),
+        Refusal(
+            "R13",
+            "endorse/debian-12/2/alice/2: the endorsement has expired",
+            "2026-06-01T12:00:00Z",
+            "ask for a new endorsement, or use a newer version",
+        ),
+    )
+    assert decisions(world, people, [Approval(appliance="x")])["1"].refusals[0].evidence == "no approval names it"
+
+
+def test_the_nearest_of_many_is_found_on_both_sides(alice: Signer) -> None:
+    world = World()
+    for version in range(1, 10):
+        world.endorse(alice, world.record_release(release(str(version))))
+    found = decisions(world, pinned(person("alice", alice)), block=[Block(appliance="*", version=">3, <7", reason="no")])
+    assert [str(found[str(version)].nearest) for version in (4, 5, 6)] == ["3", "7", "7"]
+    assert found["3"].nearest is None

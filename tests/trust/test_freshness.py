@@ -282,6 +282,7 @@ def test_what_a_thief_signs_is_owed_to_nobody() -> None:
     assert [one.evidence for one in refused(made)] == ["serial 98"]
     made.revoke(A, "bob", BOB.id, "root")
     assert judged(made).frozen == {}
+    assert judged(made).stolen == {sha512_hex(made.tags[stolen] or b"")}
     assert not isinstance(made.verdicts(SSH)[stolen], Accepted)
 
 

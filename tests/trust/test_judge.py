@@ -19,7 +19,8 @@ from vmkeeper.trust.judge import PREFIXES, Judgement, Sight, judge
 from vmkeeper.trust.keys.interface import Claim
 from vmkeeper.trust.memory import Memory, read_memory, write_memory
 from vmkeeper.trust.refusal import Refusal, Untrusted
-from vmkeeper.trust.verify import Accepted
+from vmkeeper.trust.said import Said
+from vmkeeper.trust.verify import Accepted, said_by
 from vmkeeper.values import Duration, sha512_hex
 
 A, ALICE, BOB, CI, MALLORY = (SecurityKey().plain_signer() for _ in range(5))
@@ -330,6 +331,45 @@ def test_names_that_differ_by_case_are_not_ours() -> None:
     found = made.judge(SSH)
     assert accepted(found) == {"endorse/debian-12/1/alice/1"}
     assert {one.tag for one in found.verdicts[LIST]} == {"endorse/debian-12/1/alice/1", "endorse/Debian-12/1/alice/1"}
+
+
+def test_strangers_are_told_apart_although_the_head_cannot_be_read() -> None:
+    made = world()
+    name = made.endorse(MALLORY, made.head, "mallory")
+    made.commit({"endorsers/other.yaml": b"junk", "endorsers/keys/x.asc": b""})
+    assert rules(made.verdicts(SSH)[name]) == {"R10"}
+    made.broken[made.head, "endorsers"] = Refused("R4", "endorsers is a link")
+    assert untrusted(lambda: made.judge(SSH)) == {"R4"}
+
+
+def test_r31_where_the_policy_names_builders_a_release_needs_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = first_world(A, *TWO, builders=(builder("ci", CI),))
+    commit = made.record_release(release("1"))
+    names = [made.endorse(ALICE, commit), made.endorse(BOB, commit, "bob")]
+    hint = "have CI build it with its builder key, and endorse that"
+    for name in names:
+        verdict = made.verdicts(SSH)[name]
+        why = "the release has no provenance, and the policy names builders"
+        assert verdict.refusals == (Refusal("R31", why, f"appliances/debian-12 in {commit}", hint),)  # type: ignore[union-attr]
+    made.tags = {name: raw for name, raw in made.tags.items() if name not in names}
+    commit = made.record_release(release("2"), provenance=b"junk")
+    names = [made.endorse(ALICE, commit), made.endorse(BOB, commit, "bob")]
+    assert {rule for name in names for rule in rules(made.verdicts(SSH)[name])} <= {"R22", "R31", "R10"}
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("vmkeeper.trust.verify.verify_provenance", lambda data, record, **how: asked.append({"data": data, "record": record, **how}))
+    found = made.judge(SSH)
+    assert accepted(found) == set(names)
+    (call,) = asked
+    assert (call["data"], call["record"].sha512, call["repository"], call["now"]) == (b"junk", found.reads[0].said.release, made.line[0], NOW)  # type: ignore[union-attr]
+    assert (call["builders"], call["verifiers"]) == (found.enactments.current.policy.builders, SSH)
+    assert said_by(found.verdicts[LIST]) == [one.said for one in found.reads]
+
+
+def test_what_a_kind_of_statement_must_say_is_its_own() -> None:
+    said = Said.model_construct()
+    for ask in (lambda: said.signer, lambda: said.ref, said.subjects):
+        with pytest.raises(NotImplementedError):
+            ask()
 
 
 # -- Random histories

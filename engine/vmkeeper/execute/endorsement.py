@@ -125,7 +125,7 @@ class Desk:
             return Signed(standing.ref, standing, new=False)
         release, issued = chosen.release, self._who.clock().replace(microsecond=0)
         said = Endorsement(
-            **self._shared(chosen.commit, chosen.record.sha512, release.appliance, release.uuid, release.version, verdicts, issued),
+            **self._shared(chosen.commit, chosen.record.sha512, release.appliance, release.uuid, release.version, judgement, issued),
             recipe=release.recipe,
             files=signed_files(release),
             manifest=release.manifest.sha512,
@@ -142,7 +142,8 @@ class Desk:
 
         Raises UserError where nobody on the list has endorsed that version.
         """
-        verdicts = self.verdicts()
+        judgement = self.judgement()
+        verdicts = judgement.verdicts[self.role.endorsers.name]
         about = [said for said in said_by(verdicts) if said.appliance == appliance and Version(said.version) == version]
         mine = [said for said in about if said.endorser == self.role.endorser.name]
         latest = max(mine, key=lambda said: said.serial, default=None)
@@ -157,19 +158,20 @@ class Desk:
             )
         of = endorsed[-1]
         issued = self._who.clock().replace(microsecond=0)
-        said = Withdrawal(**self._shared(of.commit, of.release, appliance, of.uuid, Version(of.version), verdicts, issued), reason=reason)
+        said = Withdrawal(**self._shared(of.commit, of.release, appliance, of.uuid, Version(of.version), judgement, issued), reason=reason)
         return self._sign(said)
 
     def _shared(
-        self, commit: CommitId, record: str, appliance: str, uuid: str, version: Version, verdicts: tuple[Verdict, ...], issued: datetime
+        self, commit: CommitId, record: str, appliance: str, uuid: str, version: Version, judgement: Judgement, issued: datetime
     ) -> dict[str, Any]:
-        """The fields of every statement, with the next link of the endorser's chain."""
+        """The fields of every statement, with the next link of the endorser's chain, which never follows what a thief signed."""
         name = self.role.endorser.name
         last = max(
             (
                 verdict
-                for verdict in verdicts
+                for verdict in judgement.verdicts[self.role.endorsers.name]
                 if verdict.statement is not None and verdict.statement.endorser == name and verdict.statement.repository == self._who.pins.repository
+                if verdict.sha512 not in judgement.stolen
             ),
             key=lambda verdict: verdict.statement.serial if verdict.statement else 0,
             default=None,

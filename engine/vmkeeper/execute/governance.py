@@ -1,10 +1,11 @@
-"""Sign what is not about a release: policies, revocations of keys, a site's approvals, freshness statements.
+"""Sign what is not about a release: policies, revocations of keys, freshness statements (approvals: `approving`).
 
-Each is judged before its ref is written, as whoever follows the repository would judge it.
+Each signature is judged before its ref is written, as whoever follows the repository would judge it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,10 +13,10 @@ from datetime import datetime, timedelta
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.signing import SigningKey, owner, signed_tag
 from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins, policy_at, sight, verifiers
-from vmkeeper.model.keys import Compromise
+from vmkeeper.model.keys import Compromise, X509Key
 from vmkeeper.repository.tags import create_tag, delete_tag, move_ref
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust import statement, tagobject
+from vmkeeper.trust.chain import Links
 from vmkeeper.trust.enactment import Enacted
 from vmkeeper.trust.judge import Judgement, Sight
 from vmkeeper.trust.keys.certificates import Authorities
@@ -24,11 +25,13 @@ from vmkeeper.trust.people import Holder, key_id
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, SiteApproval, Statement
-from vmkeeper.trust.signature import Authenticator
-from vmkeeper.values import CommitId, Duration, Sha512, sha512_hex
+from vmkeeper.trust.revocation import for_policies, marks
+from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, Statement
+from vmkeeper.trust.signature import Authenticator, Read
+from vmkeeper.values import CommitId, Duration, Sha512
 
 SKEW = Duration.parse("5m")
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,28 @@ class Proposed:
     number: int
     previous: Enacted | None
     """The policy in force; None before the first."""
-    said: PolicySignature | None
-    """What others have signed of just this tree, to be signed alike."""
-    signed: tuple[str, ...]
-    """Principals who have."""
+    signatures: tuple[PolicySignature, ...]
+    """What principals have signed of just this tree, all with one content."""
+
+    @property
+    def said(self) -> PolicySignature | None:
+        """What has been signed, to be signed alike; None where nobody has."""
+        return self.signatures[0] if self.signatures else None
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        """Principals who have."""
+        return tuple(one.principal for one in self.signatures)
 
     @property
     def in_force(self) -> bool:
         """Whether the policy in force has this very tree."""
         return self.previous is not None and self.previous.said.tree == self.tree
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is proposed: the policy in force has this tree, and nobody has begun to renew it."""
+        return self.in_force and not self.signatures
 
     def missing(self) -> Iterator[str]:
         """What still lacks, in words."""
@@ -98,14 +114,29 @@ def proposed(chamber: Chamber) -> Proposed:
     with verifiers(chamber.authorities) as known:
         reader = Authenticator(seen.history.root()[0], seen.history, known, chamber.clock(), SKEW)
         reads = reader.read(tags, lambda name: people.get(name.signer) or Refusal("R5", f"{name.signer} is no principal"))
-    good = [one.said for one in reads if one.good and isinstance(one.said, PolicySignature) and one.said.tree == tree]
-    said = min(good, key=lambda one: (one.issued, one.ref), default=None)
-    signed = tuple(one.principal for one in good if said is not None and one.content == said.content)
-    return Proposed(policy, tree, number, current, said, signed)
+    good = [one for read in reads if (one := _counted(read, judgement)) is not None and one.tree == tree]
+    good = [one for one in good if _may_follow(one, policy, current, chamber.clock())]
+    first = min(good, key=lambda one: (one.issued, one.ref), default=None)
+    return Proposed(policy, tree, number, current, tuple(one for one in good if first is not None and one.content == first.content))
+
+
+def _counted(read: Read, judgement: Judgement | None) -> PolicySignature | None:
+    """What a good signature says, by a key that was neither expired nor revoked."""
+    said = read.said
+    if not read.good or read.late or not isinstance(said, PolicySignature):
+        return None
+    void = for_policies(judgement.void, Links(judgement.objects, {})) if judgement else {}
+    return said if all(said.number <= mark.serial for mark in marks(read, void)) else None
+
+
+def _may_follow(said: PolicySignature, policy: Policy, current: Enacted | None, now: datetime) -> bool:
+    """Whether what somebody signed can come into force at all, so that signing it alike makes sense."""
+    lifetime = (said.expires - said.issued).total_seconds()
+    return said.expires > now and 0 < lifetime <= policy.document.maximum_lifetime and said.previous == (current.said.content if current else None)
 
 
 def sign_policy(chamber: Chamber, key: SigningKey, lifetime: Duration | None = None, *, replace: bool = False) -> PolicySignature:
-    """Sign the endorsers/ tree at the head as the next policy, alike with those who have; returns what was signed.
+    """Sign the endorsers/ tree at the head as the next policy, alike with those who have; returns what is signed now.
 
     lifetime: seconds; default and maximum: the policy's own. replace: take an own signature of the same number back that is
     not in force yet. Raises UserError where the key is no principal's or the signer has signed another tree.
@@ -128,34 +159,32 @@ def sign_policy(chamber: Chamber, key: SigningKey, lifetime: Duration | None = N
         shared = {"commit": chamber.head, "tree": found.tree, "previous": previous, "expires": now + timedelta(seconds=int(seconds))}
     root = chamber.sight().history.root()[0]
     said = PolicySignature(repository=root, key=key.id, issued=now, number=found.number, principal=person.name, **shared)
-    if said.principal in found.signed:
-        return said
-    if said.ref in chamber.sight().tags:
-        if not replace:
-            hint = "take that one back, unless others have it in force: vmkeeper policy sign --replace"
-            raise UserError(f"you have signed another policy {found.number}", where=said.ref, hint=hint)
-        delete_tag(chamber.repository, said.ref)
-    _write(chamber, said, key, person)
+    for one in found.signatures:
+        if one.principal == said.principal:
+            return one
+    if said.ref in chamber.sight().tags and not replace:
+        hint = "take that one back, unless others have it in force: vmkeeper policy sign --replace"
+        raise UserError(f"you have signed another policy {found.number}", where=said.ref, hint=hint)
+    write_tag(chamber, said, key, person, replace=replace)
     return said
 
 
 def revoke(chamber: Chamber, key: SigningKey, holder: str, revoked: str, since: int, reason: str) -> Revocation:
-    """Void a key from a place in its owner's chain on: `since` is the last serial (for a principal's key, policy number) that stays good."""
-    judgement, _pins = in_force(chamber)
-    current, everybody = judgement.enactments.current.policy, tuple(_people(judgement))
-    if revoked not in {key_id(one) for person in everybody if person.name == holder for one in person.keys} and not revoked.startswith("x509:"):
-        keys = ", ".join(sorted({key_id(one) for person in everybody if person.name == holder for one in person.keys}))
-        raise UserError(f"{holder} has no key {revoked}", hint=f"keys of {holder}: {keys or 'none; is the name right?'}")
+    """Void a key from a place in its owner's chain on.
+
+    since: the last serial of the owner's tags (for who is only a principal: the last policy number) that stays good; 0: none.
+    Raises UserError where the key is not the holder's, the place is not there or is not one, or the signer may not revoke it.
+    """
+    judgement, pins = in_force(chamber)
+    everybody = tuple(_people(judgement, pins))
+    _known_key(judgement, everybody, holder, revoked)
+    if not 1 <= len(reason) <= _LONGEST_REASON:
+        raise UserError(f"the reason has to have 1 to {_LONGEST_REASON} characters", where="--reason")
     own = [one for one in everybody if one.name == holder] if key.id == revoked else []
-    person = owner((*current.principals, *own), key)
+    person = owner((*judgement.enactments.current.policy.principals, *own), key)
     if person is None:
         hint = "a principal revokes any key, its owner the one that signs; others ask one of them"
         raise UserError(f"your key {key.id} may not revoke a key of {holder}", hint=hint)
-    chain = {
-        one.said.serial: one.sha512 for one in judgement.reads if isinstance(one.said, OfEndorser) and one.said.endorser == holder and one.said.key
-    }
-    if since and since not in chain and holder not in {one.name for one in current.principals}:
-        raise UserError(f"{holder} has signed no tag with serial {since}", hint=f"the highest is {max(chain, default=0)}; 0 leaves nothing")
     taken = chamber.sight().tags
     number = next(n for n in range(1, len(taken) + 2) if f"revoke/{holder}/{person.name}/{n}" not in taken)
     said = Revocation(
@@ -164,49 +193,47 @@ def revoke(chamber: Chamber, key: SigningKey, holder: str, revoked: str, since: 
         issued=chamber.now(),
         holder=holder,
         revoked=revoked,
-        since=Compromise(serial=since, sha512=chain.get(since)),
+        since=_place(judgement, holder, since),
         by=person.name,
         number=number,
         commit=chamber.head,
         reason=reason,
     )
-    _write(chamber, said, key, person)
+    write_tag(chamber, said, key, person)
     return said
 
 
-def approve(chamber: Chamber, key: SigningKey, site: str, name: str) -> tuple[SiteApproval, bool]:
-    """Sign sites/NAME.yaml at the head as the site's next one; returns what was signed and whether it is new.
-
-    name: how the site's pins call the administrator. Only the site itself can say whose signatures count there.
-    """
-    seen = chamber.sight()
-    path = f"{site}.yaml"
-    data = seen.history.files(chamber.head, "sites").get(path)
-    if data is None:
-        raise UserError("there is no such file", where=f"sites/{path}", hint="write and commit it first")
-    file, chain = sha512_hex(data), _approvals(seen, site)
-    last = chain[-1] if chain else []
-    for said in last:
-        if said.file == file:
-            if said.administrator == name:
-                return said, False
-            shared = said.model_dump(include={"number", "commit", "file", "previous"})
-            break
-    else:
-        shared = {"number": len(chain) + 1, "commit": chamber.head, "file": file, "previous": last[0].content if last else None}
-    made = SiteApproval(repository=seen.history.root()[0], key=key.id, issued=chamber.now(), site=site, administrator=name, **shared)
-    _write(chamber, made, key, Holder.model_construct(name=name, full_name=name, email="", keys=()))
-    return made, True
+def _known_key(judgement: Judgement, everybody: tuple[Holder, ...], holder: str, revoked: str) -> None:
+    """Raises UserError where the holder has no such key. A certificate is named by its own digest, also where the policy names whose it is."""
+    keys = [one for person in everybody if person.name == holder for one in person.keys]
+    names = {key_id(one) for one in keys if not isinstance(one, X509Key) or one.certificate is not None}
+    any_certificate = any(isinstance(one, X509Key) and one.certificate is None for one in keys)
+    if revoked in names or (any_certificate and re.fullmatch(r"x509:[0-9a-f]{64}", revoked)):
+        return
+    reads = (*judgement.reads, *judgement.enactments.accepted)
+    names |= {one.signed_by.key for one in reads if any_certificate and one.signed_by and one.said and one.said.signer == holder}
+    if any_certificate:
+        names.add("x509:SHA-256, of any certificate of this name")
+    raise UserError(f"{holder} has no key {revoked}", hint=f"keys of {holder}: {', '.join(sorted(names)) or 'none; is the name right?'}")
 
 
-def _approvals(seen: Sight, site: str) -> list[list[SiteApproval]]:
-    """What is signed for a site, number by number from 1 without a gap. Nothing is verified: sites do that."""
-    found: dict[int, list[SiteApproval]] = {}
-    for name, raw in seen.tags.items():
-        said = _unverified(raw) if name.startswith(f"approve/{site}/") else None
-        if isinstance(said, SiteApproval) and said.ref == name:
-            found.setdefault(said.number, []).append(said)
-    return [found[number] for number in range(1, len(found) + 1) if all(n in found for n in range(1, number + 1))]
+def _place(judgement: Judgement, holder: str, since: int) -> Compromise:
+    """The place in a holder's chain of tags; for who has signed no tag of that serial, the number of a policy."""
+    if since == 0:
+        return Compromise()
+    tags = [one for one in judgement.reads if isinstance(one.said, OfEndorser) and one.said.endorser == holder]
+    here = [one for one in tags if isinstance(one.said, OfEndorser) and one.said.serial == since]
+    if len({one.sha512 for one in here}) > 1:
+        hint = "stand by the serial before, and sign anew with another key what was right"
+        raise UserError(f"{holder} has signed several tags with serial {since}", where=", ".join(one.tag for one in here), hint=hint)
+    if here:
+        return Compromise(serial=since, sha512=here[0].sha512)
+    enactments = judgement.enactments
+    if any(one.name == holder for each in enactments.policies for one in each.policy.principals) and since <= enactments.current.number:
+        return Compromise(serial=since)
+    highest = max((one.said.serial for one in tags if isinstance(one.said, OfEndorser)), default=0)
+    hint = f"the highest is {highest}; 0 leaves nothing that the key has signed"
+    raise UserError(f"{holder} has signed no tag with serial {since}", where="--stands-by", hint=hint)
 
 
 def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifetime: Duration | None = None) -> Freshness:
@@ -245,30 +272,27 @@ def in_force(chamber: Chamber) -> tuple[Judgement, Pins]:
     return judge(seen, pins, Memory(), chamber.authorities, chamber.clock()), pins
 
 
-def _people(judgement: Judgement) -> Iterator[Holder]:
-    policy = judgement.enactments.current.policy
-    yield from policy.principals
-    yield from policy.builders
-    for one in policy.lists.values():
-        yield from one.endorsers
+def _people(judgement: Judgement, pins: Pins) -> Iterator[Holder]:
+    """Everybody with a key, now or once; those who are no more may still void what they signed."""
+    for one in reversed(judgement.enactments.policies):
+        yield from one.policy.everybody()
+    if pins.site is not None:
+        yield from pins.site.administrators
 
 
-def _write(chamber: Chamber, said: Statement, key: SigningKey, person: Holder) -> None:
-    """Sign, read it back as a stranger would, and only then write the tag."""
-    raw = signed_tag(said, key, person.full_name, person.email)
-    with verifiers(chamber.authorities) as known:
-        history = chamber.sight().history
-        reader = Authenticator(said.repository, history, known, chamber.clock(), SKEW)
-        if person.keys:
+def write_tag(chamber: Chamber, said: Statement, key: SigningKey, person: Holder | None, *, replace: bool = False) -> None:
+    """Sign, read it back as a stranger would, and only then write the tag.
+
+    person: whose key it must be; None where only those who follow the repository can say. replace: put it in the place of another.
+    """
+    name, email = (person.full_name or person.name, person.email) if person else (said.signer, "")
+    raw = signed_tag(said, key, name, email)
+    if person is not None:
+        with verifiers(chamber.authorities) as known:
+            reader = Authenticator(said.repository, chamber.sight().history, known, chamber.clock(), SKEW)
             (read,) = reader.read({said.ref: raw}, lambda _name: person)
-            if read.refusals:
-                first = read.refusals[0]
-                raise Refused(first.rule, f"nobody would accept this signature: {first.why}", where=said.ref, why=first.evidence, hint=first.hint)
+        for first in read.refusals:
+            raise Refused(first.rule, f"nobody would accept this signature: {first.why}", where=said.ref, why=first.evidence, hint=first.hint)
+    if replace and said.ref in chamber.sight().tags:
+        delete_tag(chamber.repository, said.ref)
     create_tag(chamber.repository, said.ref, raw)
-
-
-def _unverified(raw: bytes | None) -> Statement | None:
-    try:
-        return statement.parse(tagobject.parse(raw).payload) if raw is not None else None
-    except Refused:
-        return None

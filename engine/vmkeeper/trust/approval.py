@@ -98,8 +98,6 @@ def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
                 name = TagName.parse(verdict.tag)
             except Refused:
                 continue
-            if not name.appliance:
-                continue
             cases[name.appliance, Version(name.version)].rejected.append(verdict)
         elif isinstance(verdict.statement, Endorsement):
             cases[verdict.statement.appliance, Version(verdict.statement.version)].accepted.append((verdict, verdict.statement))

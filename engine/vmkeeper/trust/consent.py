@@ -54,11 +54,9 @@ def _approvals(
     by_number: defaultdict[int, dict[str, bytes | None]] = defaultdict(dict)
     for name, raw in tags.items():
         try:
-            parsed = TagName.parse(name)
+            by_number[TagName.parse(name).number][name] = raw
         except Refused:
             continue
-        if parsed.action == "approve" and parsed.subject == pinned.name:
-            by_number[parsed.number][name] = raw
     made: list[Consent] = []
     while (number := len(made) + 1) in by_number:
         step = _step(by_number.pop(number), pinned, made[-1] if made else None, reader, void)

@@ -72,6 +72,8 @@ class Judgement:
     """About every endorsement and withdrawal, by endorser list."""
     tips: tuple[Chain, ...] = ()
     """The last tag of every endorser whose chain is whole, by name: what a freshness statement may name."""
+    stolen: frozenset[Sha512] = frozenset()
+    """Tags of endorsers that somebody else may have signed: their owners' chains do not go on from there."""
 
 
 def judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: datetime) -> Judgement:
@@ -116,7 +118,7 @@ def _judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: 
         name: verify(reads, Context(lists[name], enactments, spoilt, reader, objects, rule)) for name in (pins.lists or lists) if name in lists
     }
     frozen, tips = _frozen(enactments, fresh, now), _tips(reads, gone, links, pins.repository)
-    made = Judgement(enactments, revoked, spoilt, reader, objects, reads, fresh, frozen, consents, refused, memory, verdicts, tips)
+    made = Judgement(enactments, revoked, spoilt, reader, objects, reads, fresh, frozen, consents, refused, memory, verdicts, tips, gone)
     return _remembering(made)
 
 
@@ -171,7 +173,9 @@ def _same_repository(sight: Sight, pins: Pins) -> None:
     root, tree = sight.history.root()
     if (root, tree) != (pins.repository, pins.tree):
         hint = "name the repository that was pinned"
-        raise Untrusted([*sight.oddities, Refusal("R1", "this is another repository than the pinned one", f"root commit {root}, pinned {pins.repository}", hint)])
+        raise Untrusted(
+            [*sight.oddities, Refusal("R1", "this is another repository than the pinned one", f"root commit {root}, pinned {pins.repository}", hint)]
+        )
 
 
 def _remembered(refusals: list[Refusal], memory: Memory, step: Callable[[Memory], Memory]) -> Memory:

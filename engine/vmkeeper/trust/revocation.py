@@ -133,5 +133,4 @@ def marks(read: Read, known: Voids) -> Iterator[Compromise]:
     """From where on what this key signed is void: by revocations, and by what its holder's entry says."""
     if read.held is not None and read.held.compromised_since is not None:
         yield read.held.compromised_since
-    if read.signed_by is not None:
-        yield from (one.since for one in of(read.signed_by, known))
+    yield from (one.since for one in (of(read.signed_by, known) if read.signed_by is not None else ()))

@@ -87,6 +87,15 @@ def _later_record(world: World) -> None:
     new(world, packages=2)
 
 
+def _two_spellings(world: World) -> None:
+    """Other content as the same version with a zero before a number, which is equal to it."""
+    world.endorse("erin", record(world, "debian-12", "2026.05.02.4", recipe="a" * 64))
+
+
+def _withdrawn_in_another_spelling(world: World) -> None:
+    world.withdraw("erin", record(world, "debian-12", "2026.5.2.4.0"))
+
+
 def _only_one_content(world: World) -> None:
     """Where two must agree, each endorses another content."""
     world.endorse("alice", new(world))
@@ -197,6 +206,8 @@ CASES: list[Case] = [
         release=V3,
     ),
     refuses("one-version-with-two-contents", "R14", _two_contents, release=V3, stands=BASE),
+    refuses("one-version-in-two-spellings-with-two-contents", "R14", _two_spellings, release="", stands=(V1, W1)),
+    refuses("withdrawn-in-another-spelling", "R20", _withdrawn_in_another_spelling, release="", stands=(V1, W1)),
     refuses("each-of-two-endorses-another-content", "R20", _only_one_content, start=community(2, 0, "alice", "carol"), release=V3, stands=BASE),
     # R20
     accepts("endorsed-not-withdrawn-not-expired", "R20", told(True, False, False)),

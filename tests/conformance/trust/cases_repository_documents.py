@@ -117,7 +117,9 @@ CASES: list[Case] = [
     holds("a-key-file-of-garbage", lambda: b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n"),
     lists("one-kind-of-key-declared-as-another", mistyped),
     lists("a-key-of-no-bytes", lambda: {"type": "ssh", "key": "ssh-ed25519 AAAA"}),
-    lists("a-security-key-declared-as-a-plain-one", lambda: {"type": "ssh", "key": "ssh-ed25519 " + security_key("gina").listed["key"].split(" ")[1]}),
+    lists(
+        "a-security-key-declared-as-a-plain-one", lambda: {"type": "ssh", "key": "ssh-ed25519 " + security_key("gina").listed["key"].split(" ")[1]}
+    ),
     # Pins
     pinned("pins-without-principals", lambda pins: pins.update(principals=[])),
     pinned("pins-with-a-quorum-of-none", lambda pins: pins.update(quorum=0)),

@@ -108,6 +108,27 @@ def _packed(world: World) -> None:
     world.git.compress_references()
 
 
+def _packed_twice(world: World) -> None:
+    """One name twice in the file of packed refs, with two objects; which one counts depends on who reads."""
+    _packed(world)
+    file = world.repo / ".git/packed-refs"
+    lines = file.read_text().splitlines()
+    first = next(line for line in lines if line.endswith("/alice/1"))
+    second = next(line for line in lines if line.endswith("/alice/2"))
+    doubled = f"{first[:40]} {second[41:]}"
+    file.write_text("\n".join([line for one in lines for line in ([doubled, one] if one == second else [one])]) + "\n")
+
+
+def _packed_backwards(world: World) -> None:
+    """A withdrawal stands out of order under a header that says that packed refs are sorted, so that a search may not find it."""
+    world.withdraw("alice", v2(world))
+    _packed(world)
+    file = world.repo / ".git/packed-refs"
+    header, *lines = file.read_text().splitlines()
+    (hidden,) = (line for line in lines if "/withdraw/" in line)
+    file.write_text("\n".join([header, hidden, *(line for line in lines if line != hidden)]) + "\n")
+
+
 def _commit_headers(world: World) -> None:
     """Commits may be signed as their authors like; nothing here rests on it."""
     world.commit({"docs/a.md": b"a\n"}, headers=BLOCK + b"\nencoding latin-1\n")
@@ -230,6 +251,8 @@ CASES: list[Case] = [
     refuses("a-ref-that-is-a-link", "R32", _linked),
     refuses("branches-that-some-systems-take-for-one", "R32", _alike),
     refuses("tags-that-some-systems-take-for-one", "R32", _alike_tags),
+    refuses("a-packed-ref-twice", "R32", _packed_twice),
+    refuses("packed-refs-out-of-order", "R32", _packed_backwards),
     refuses("refs-in-a-format-that-is-not-read", "R32", file("reftable/tables.list", "")),
     # R29
     accepts("text-as-it-should-be", "R29", lambda world: world.endorse("alice", new(world), lie={"tagger": f"Älïçé 愛 <a@example.org> {AT} +0000"})),

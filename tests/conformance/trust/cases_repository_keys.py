@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.trust.case import Case
+from conformance.trust.certificates import certificate, issue
 from conformance.trust.forge import World, person
-from conformance.trust.signers import ISSUED, Signer, certificate, issue, openpgp, ready, security_key, ssh, ssh_ecdsa, ssh_rsa
+from conformance.trust.signers import ISSUED, Signer, openpgp, ready, security_key, ssh, ssh_ecdsa, ssh_rsa
 from conformance.trust.worlds import ALICE, ANNA, BASE, MALLORY, V3, Change, accepts, base, bob, new, people, refuses
 
 Key = Signer | Callable[[], Signer]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from conformance.trust.case import Case
+from conformance.trust.certificates import certificate, issue
 from conformance.trust.forge import World, person, utc
-from conformance.trust.signers import NOW, certificate, issue, openpgp, ssh
+from conformance.trust.signers import NOW, openpgp, ssh
 from conformance.trust.worlds import ALICE, ANNA, BASE, DAVE, MALLORY, V3, Change, accepts, base, ben, new, people, refuses, remembers, then, v1, v2
 
 NEW = {name: ssh(f"new {name}") for name in ("anna", "dora", "alice")}

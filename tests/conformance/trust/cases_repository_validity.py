@@ -8,8 +8,9 @@ from typing import Any
 
 from conformance.trust.case import Case
 from conformance.trust.cases_repository_keys import grid, listing, signs
+from conformance.trust.certificates import crl, issue
 from conformance.trust.forge import World, person, utc
-from conformance.trust.signers import ISSUED, NOW, Signer, crl, issue, openpgp, revoked, ssh
+from conformance.trust.signers import ISSUED, NOW, Signer, openpgp, revoked, ssh
 from conformance.trust.worlds import ALICE, ANNA, BASE, MALLORY, V1, V2, V3, W1, Change, accepts, new, people, refuses, remembers, then
 
 HOUR = timedelta(hours=1)

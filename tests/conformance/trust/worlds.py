@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from conformance.trust.case import Case
+from conformance.trust.certificates import certificate, issue
 from conformance.trust.forge import World, document, person, release, utc
-from conformance.trust.signers import NOW, Signer, certificate, issue, openpgp, ssh, ssh_ecdsa
+from conformance.trust.signers import NOW, Signer, openpgp, ssh, ssh_ecdsa
 
 V1, V2, W1 = "debian-12 2026.5.1.3", "debian-12 2026.5.2.4", "alma-9 2026.5.3.5"
 BASE = (V1, V2, W1)

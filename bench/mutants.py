@@ -1,0 +1,245 @@
+"""Breaks trust/ in small ways, one at a time, and counts how many of the changes a test notices (docs/mutation.md).
+
+    pip install mutmut==3.8.1
+    python bench/mutants.py [MODULE…] [--folder FOLDER] [--texts] [--processes 2]
+
+A MODULE is named as `policy` or `keys/packets`; none means all. Each runs with its own tests in a scratch copy under FOLDER, where
+its result stays (`MODULE.json`); the table that is printed has all results found there. Mutants that change only words for people
+are made and counted, but run only with --texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mutmut.configuration import reset_config
+from mutmut.mutation.file_mutation import mutate_file_contents
+from mutmut.utils.format_utils import get_mutant_name
+
+ROOT = Path(__file__).resolve().parent.parent
+TRUST = ROOT / "engine/vmkeeper/trust"
+COPIED = ("tests", "docs", "endorsers", "sites", "imagelists", "appliances", "clusters", "README.md")
+MEMORY = 4 << 30
+"""Bytes that a mutant may take; one that loops and collects ends there."""
+BESIDE = {
+    "canonical": ["test_provenance", "test_statement"],
+    "consent": ["test_judge", "test_approval"],
+    "dsse": ["test_provenance"],
+    "history": ["test_enactment", "test_judge", "test_chain"],
+    "people": ["test_policy", "test_signature", "test_enactment", "test_judge", "test_revocation"],
+    "policy": ["test_enactment", "test_judge"],
+    "refusal": ["test_judge", "test_verify", "test_tagobject"],
+    "said": ["test_statement", "test_judge", "test_verify", "test_enactment", "test_approval"],
+    "slsa": ["test_provenance"],
+    "supposition": ["test_judge", "test_derived", "test_consent"],
+    "keys/chains": ["keys/test_x509"],
+    "keys/certificates": ["keys/test_x509", "keys/test_chains"],
+    "keys/cms": ["keys/test_x509"],
+    "keys/material": ["keys/test_batches"],
+    "keys/openpgp": ["keys/test_batches", "keys/test_material"],
+    "keys/primitives": ["keys/test_ssh", "keys/test_wycheproof"],
+    "keys/public_form": ["keys/test_material", "keys/test_packets", "keys/test_ssh"],
+    "keys/status": ["keys/test_openpgp"],
+}
+"""Tests of other modules that say something of this one, beside those of its own name."""
+PROFILE = """
+settings.register_profile("mutants", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.load_profile("mutants")
+"""
+RULED, TOLD = {"Refused", "Refusal"}, {"UserError", "EnvironmentLacks", "Transient"}
+WORDS = {"why", "hint"}
+SENTENCE = re.compile(r"[A-Za-z,] [a-z]")
+OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 33: "untested", None: "not run"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A mutant: its name, the changed lines, and whether only words for people differ."""
+
+    name: str
+    diff: str
+    text: bool
+
+
+def main() -> None:
+    """Run, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", metavar="MODULE")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/vmkeeper-mutants"))
+    parser.add_argument("--texts", action="store_true", help="run the mutants too that change only words for people")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(options.processes, max_tasks_per_child=1) as pool:
+        list(pool.map(partial(run, folder=options.folder.resolve(), texts=options.texts), options.modules or sorted(modules())))
+    print("\n".join(table(options.folder)))
+
+
+def modules() -> Iterator[str]:
+    """All modules of trust/ that hold code."""
+    for file in TRUST.rglob("*.py"):
+        if file.name != "__init__.py":
+            yield str(file.relative_to(TRUST).with_suffix(""))
+
+
+def tests_of(module: str) -> list[str]:
+    """The test files that run for a module."""
+    folder, _, name = module.rpartition("/")
+    own = sorted((ROOT / "tests/trust" / folder).glob(f"test_{name}.py")) + sorted((ROOT / "tests/trust" / folder).glob(f"test_{name}_*.py"))
+    beside = [ROOT / "tests/trust" / f"{test}.py" for test in BESIDE.get(module, [])]
+    return [str(file.relative_to(ROOT)) for file in dict.fromkeys(own + beside)]
+
+
+def run(module: str, folder: Path, *, texts: bool) -> None:
+    """Copy, make the mutants, let mutmut run them, keep the result."""
+    copy = folder / module.replace("/", "-")
+    file = Path("src/vmkeeper/trust") / f"{module}.py"
+    prepare(copy, file, tests_of(module))
+    made = mutants(copy, file)
+    wanted = [mutant.name for mutant in made if texts or not mutant.text]
+    if wanted:
+        with (copy / "log").open("w") as log:
+            subprocess.run(
+                [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "1", *wanted],
+                cwd=copy,
+                env={**os.environ, "PYTHONPATH": str(copy / "mutants/src")},
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+                check=False,
+            )
+    meta = copy / "mutants" / f"{file}.meta"
+    codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
+    found = [{"name": one.name, "text": one.text, "diff": one.diff, "outcome": OUTCOMES.get(codes.get(one.name), "timeout or crash")} for one in made]
+    (folder / f"{module.replace('/', '-')}.json").write_text(json.dumps({"module": module, "mutants": found}, indent=1))
+    print("\n".join(line(module, found)), flush=True)
+    if any(one["outcome"] == "not run" and not one["text"] for one in found):
+        print(f"{module}: mutmut did not finish, see {copy / 'log'}", flush=True)
+    else:
+        shutil.rmtree(copy)
+
+
+def prepare(copy: Path, file: Path, tests: list[str]) -> None:
+    """A copy of the repository in the layout that mutmut reads, with one file made ready to be mutated."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT / "engine", copy / "src")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name)
+        else:
+            shutil.copy2(ROOT / name, copy / name)
+    with (copy / "tests/conftest.py").open("a") as conftest:
+        conftest.write(PROFILE)
+    settings = {
+        "source_paths": ["src"],
+        "only_mutate": [str(file)],
+        "pytest_add_cli_args_test_selection": tests,
+        "also_copy": list(COPIED),
+        "timeout_multiplier": 8,
+        "timeout_constant": 2,
+    }
+    text = (ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n"
+    text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    (copy / "pyproject.toml").write_text(text)
+    (copy / file).write_text(undecorated((copy / file).read_text()))
+
+
+def undecorated(source: str) -> str:
+    """The module with decorators applied by assignment and caches left out: mutmut skips functions that are decorated."""
+    lines = source.split("\n")
+    for node in sorted(
+        (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and len(node.decorator_list) == 1),
+        key=lambda node: -node.lineno,
+    ):
+        decorator = ast.unparse(node.decorator_list[0])
+        if decorator in ("classmethod", "staticmethod") or node.end_lineno is None:
+            continue
+        at, indent = node.decorator_list[0].lineno - 1, " " * node.col_offset
+        if not decorator.startswith("lru_cache"):
+            lines[node.lineno - 1] = lines[node.lineno - 1].replace(f"def {node.name}(", f"def plain_{node.name}(", 1)
+            lines.insert(node.end_lineno, f"{indent}{node.name} = {decorator}(plain_{node.name})")
+        del lines[at : node.lineno - 1]
+    return "\n".join(lines)
+
+
+def mutants(copy: Path, file: Path) -> list[Made]:
+    """All that mutmut makes of a file."""
+    os.chdir(copy)
+    reset_config()
+    made = mutate_file_contents(str(file), file.read_text())
+    functions = {node.name: node for node in ast.walk(ast.parse(made.code)) if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name}
+    found = []
+    for name in made.mutant_names:
+        original, changed = functions[name.partition("__mutmut_")[0] + "__mutmut_orig"], functions[name]
+        found.append(Made(get_mutant_name(file, name), difference(original, changed), same(original.body, changed.body)))
+    return found
+
+
+def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
+    """The lines that differ, old ones first."""
+    old, new = ast.unparse(original).split("\n")[1:], ast.unparse(changed).split("\n")[1:]
+    if ast.dump(original.args) != ast.dump(changed.args):
+        old, new = [ast.unparse(original.args), *old], [ast.unparse(changed.args), *new]
+    return "\n".join([f"- {line.strip()}" for line in old if line not in new] + [f"+ {line.strip()}" for line in new if line not in old])
+
+
+def same(old: object, new: object) -> bool:
+    """Whether two pieces of syntax differ at most in words for people: sentences, and what is said beside a refusal's rule and evidence."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same, old, new))
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, ast.Constant) and isinstance(new, ast.Constant) and isinstance(old.value, str):
+        return old.value == new.value or ((new.value is None or isinstance(new.value, str)) and SENTENCE.search(old.value) is not None)
+    if isinstance(old, ast.Call) and isinstance(new, ast.Call) and isinstance(old.func, ast.Name) and old.func.id in RULED | TOLD:
+        return same(data_of(old), data_of(new))
+    if isinstance(old, ast.AST) and isinstance(new, ast.AST):
+        return all(same(getattr(old, field, None), getattr(new, field, None)) for field in old._fields)
+    return old == new
+
+
+def data_of(call: ast.Call) -> list[object]:
+    """What a program may read of an error: its class, rule and evidence, and how many texts it was given."""
+    assert isinstance(call.func, ast.Name)
+    ruled = call.func.id in RULED
+    evidence = call.args[2:3] if call.func.id == "Refusal" else []
+    named = [keyword for keyword in call.keywords if keyword.arg not in WORDS]
+    return [call.func.id, len(call.args[:2]), call.args[:1] if ruled else [], evidence, named]
+
+
+def count(found: list[dict[str, str]], outcome: str) -> int:
+    """How many ended so; a time-out and a crash are noticed too."""
+    return sum(one["outcome"] in ((outcome, "timeout or crash") if outcome == "killed" else (outcome,)) for one in found)
+
+
+def line(module: str, found: list[dict[str, str]]) -> list[str]:
+    """One row: the module, all mutants and those killed of them; those that change behaviour, killed, not killed, score."""
+    behaviour = [one for one in found if not one["text"]]
+    killed = count(behaviour, "killed")
+    score = f"{100 * killed / len(behaviour):.1f} %" if behaviour else "-"
+    return [f"| {module} | {len(found)} | {count(found, 'killed')} | {len(behaviour)} | {killed} | {len(behaviour) - killed} | {score} |"]
+
+
+def table(folder: Path) -> list[str]:
+    """All results in a folder."""
+    results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    rows = [row for result in results for row in line(result["module"], result["mutants"])]
+    total = line("all", [one for result in results for one in result["mutants"]])
+    return ["| module | mutants | killed | change behaviour | killed | left | score |", "|---|---|---|---|---|---|---|", *rows, *total]
+
+
+if __name__ == "__main__":
+    main()
