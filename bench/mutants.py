@@ -155,6 +155,7 @@ def prepare(copy: Path, file: Path, tests: list[str]) -> None:
     text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     (copy / "pyproject.toml").write_text(text)
     (copy / file).write_text(undecorated((copy / file).read_text()))
+    (copy / "mutants/src").mkdir(parents=True)  # Python forgets a folder of its path that is not there when it starts
 
 
 def undecorated(source: str) -> str:

@@ -16,6 +16,7 @@ from vmkeeper.values import Duration, format_time
 
 if TYPE_CHECKING:
     from vmkeeper.execute.governance import Chamber, Proposed
+    from vmkeeper.trust.policy import Policy
 
 commands = typer.Typer(no_args_is_help=True, help="Who may endorse: show what is in force, sign what is proposed, void stolen keys.")
 
@@ -34,34 +35,42 @@ def show(directory: Directory = HERE, output: OutputOption = Output.text) -> int
     before = found.previous
     if output is Output.json:
         in_force = {"number": before.number, "sha512": before.said.content, "expires": format_time(before.said.expires)} if before else None
-        missing = [] if found.in_force else list(found.missing())
-        session.json({"version": 1, "in_force": in_force, "proposed": None if found.in_force else {"number": found.number, "missing": missing}})
+        waiting = None if found.settled else {"number": found.number, "signed": list(found.signed), "missing": list(found.missing())}
+        session.json({"version": 1, "in_force": in_force, "proposed": waiting})
         return 0
     if before is None:
         session.say("No policy is in force: nobody has signed one.")
     else:
         signers = ", ".join(sorted({read.tag.split("/")[-1] for read in before.signatures}))
         session.say(f"Policy {before.number} is in force until {format_time(before.said.expires)}, signed by {signers}.")
-        _say_policy(session, found if found.in_force else None)
-    if not found.in_force:
-        session.say(f"endorsers/ proposes policy {found.number}. It needs {'; and '.join(found.missing()) or 'nothing more'}.")
+        if found.in_force:
+            _say_policy(session, found.policy)
+    if not found.settled:
+        session.say(f"endorsers/ proposes policy {found.number}{', which renews it' if found.in_force else ''}.{_waiting(found)}")
+        if not found.in_force:
+            _say_policy(session, found.policy)
         session.say("Principals sign it with: vmkeeper policy sign")
     return 0
 
 
-def _say_policy(session: Session, found: Proposed | None) -> None:
+def _waiting(found: Proposed) -> str:
+    """Who has signed what is proposed, and what it still needs."""
+    signed = f" Signed by {', '.join(found.signed)}." if found.signed else ""
+    return f"{signed} It needs {'; and '.join(found.missing()) or 'nothing more'}."
+
+
+def _say_policy(session: Session, policy: Policy) -> None:
     from vmkeeper.trust.people import key_id
 
-    if found is None:
-        return
-    policy = found.policy
     session.say(f"  {policy.document.quorum} of {len(policy.principals)} principals decide:")
     for person in policy.principals:
-        session.say(f"    {person.name}: {', '.join(map(key_id, person.keys))}")
+        session.say(f"    {person.name} ({person.full_name} <{person.email}>): {', '.join(map(key_id, person.keys))}")
     for name, one in sorted(policy.lists.items()):
         session.say(f"  list {name}: {one.quorum} of {', '.join(person.name for person in one.endorsers) or 'nobody'}")
     for builder in policy.builders:
         session.say(f"  builder {builder.name}: {builder.id}")
+    if policy.document.freshness:
+        session.say(f"  freshness statements by {', '.join(policy.document.freshness.signers)}")
 
 
 @commands.command("sign")
@@ -79,17 +88,19 @@ def sign(
     session = Session(directory)
     chamber, chosen = _chamber(session), signing_key(session.repository, key, session.secret)
     found = proposed(chamber)
-    if found.in_force and valid is None:
+    if found.settled and valid is None:
         session.say(f"Nothing to sign: endorsers/ is policy {found.number - 1}, which is in force. Give --valid to renew it.")
         return 0
-    session.say(f"Policy {found.number}, from endorsers/ at {chamber.head[:12]}:")
-    _say_policy(session, found)
+    until = f", signed by {', '.join(found.signed)}, until {format_time(found.said.expires)}" if found.said else ""
+    session.say(f"Policy {found.number}, from endorsers/ at {chamber.head[:12]}{until}:")
+    _say_policy(session, found.policy)
     _agree(yes, session, f"Sign it as policy {found.number}?")
     said = sign_policy(chamber, chosen, _duration(valid), replace=replace)
     after = proposed(chamber)
-    state = "It is in force." if after.in_force and after.previous and after.previous.number == said.number else ""
-    session.say(f"Signed {said.ref}, valid until {format_time(said.expires)}. {state or 'It still needs ' + '; and '.join(after.missing()) + '.'}")
-    session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
+    in_force = after.previous is not None and after.previous.number >= said.number
+    state = "It is in force." if in_force else f"It still needs {'; and '.join(after.missing())}."
+    session.say(f"{'Signed already:' if said in found.signatures else 'Signed'} {said.ref}, valid until {format_time(said.expires)}. {state}")
+    session.say(f"Publish it with: git push {'--force ' if replace else ''}origin refs/tags/{said.ref}")
     return 0
 
 
@@ -98,7 +109,12 @@ def revoke(
     holder: Annotated[str, typer.Argument(metavar="HOLDER", help="Whose key it is.")],
     revoked: Annotated[str, typer.Option("--void", help="The key, as vmkeeper policy show names it.")],
     reason: Annotated[str, typer.Option("--reason", help="Why.")],
-    since: Annotated[int, typer.Option("--stands-by", min=0, help="The last serial of the holder's tags that is surely theirs; 0: none.")] = 0,
+    since: Annotated[
+        int,
+        typer.Option(
+            "--stands-by", min=0, help="The last serial of the holder's tags that is surely theirs (of who has none, the last policy); 0: nothing."
+        ),
+    ] = 0,
     key: KeyOption = None,
     yes: YesOption = False,
     directory: Directory = HERE,
@@ -108,8 +124,10 @@ def revoke(
     from vmkeeper.execute.signing import signing_key
 
     session = Session(directory)
-    _agree(yes, session, f"Void {revoked} of {holder} for ever, but for tags up to serial {since}?")
-    said = sign_revocation(_chamber(session), signing_key(session.repository, key, session.secret), holder, revoked, since, reason)
+    chamber, chosen = _chamber(session), signing_key(session.repository, key, session.secret)
+    kept = f"but for what it signed up to serial {since}" if since else "with everything that it has ever signed"
+    _agree(yes, session, f"Void {revoked} of {holder} for ever, {kept}?")
+    said = sign_revocation(chamber, chosen, holder, revoked, since, reason)
     session.say(f"Signed {said.ref}.")
     session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
     return 0
@@ -117,33 +135,46 @@ def revoke(
 
 def approve(
     site: Annotated[str, typer.Argument(metavar="SITE", help="A site: sites/NAME.yaml.")],
-    name: Annotated[str | None, typer.Option("--as", help="Your name in the site's pins. Default: git config vmkeeper.administrator.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Your name in the site's pins. Default: as the pins say, or git config vmkeeper.administrator.", show_default=False
+        ),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Take back what you approved under this number, if it is not in force.")] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", help="The site's own folder, if it is here: its pins say whose approvals count.", show_default=False),
+    ] = None,
     key: KeyOption = None,
     yes: YesOption = False,
     directory: Directory = HERE,
 ) -> int:
     """Put sites/SITE.yaml of the head in force at the site with a signed tag."""
-    from vmkeeper.execute.governance import approve as sign_approval
+    from vmkeeper.execute.approving import approve as sign_approval
+    from vmkeeper.execute.home import SiteHome
     from vmkeeper.execute.signing import signing_key
 
-    session = Session(directory)
+    session, place = Session(directory), SiteHome.of(site, home)
     chamber = _chamber(session)
-    called = name or session.repository.config("vmkeeper.administrator")
-    if not called:
-        raise UserError("it is not said who you are", hint="give --as NAME, as the site's pins call you, or: git config vmkeeper.administrator NAME")
-    text = session.repository.at(chamber.head).read(f"sites/{site}.yaml") or b""
+    pins = place.pins() if place.pinned() else None
+    called = name or (None if pins else session.repository.config("vmkeeper.administrator"))
+    text = session.repository.at(chamber.head).read(f"sites/{site}.yaml")
+    if text is None:
+        raise UserError("there is no such file", where=f"sites/{site}.yaml", hint="write and commit it first")
     session.say(text.decode(errors="replace").rstrip())
-    _agree(yes, session, f"Approve this for {site} as {called}?")
-    said, new = sign_approval(chamber, signing_key(session.repository, key, session.secret), site, called)
+    _agree(yes, session, f"Approve this for {site}{f' as {called}' if called else ''}?")
+    said, new = sign_approval(chamber, signing_key(session.repository, key, session.secret), site, called, pins, replace=replace)
     session.say(f"{'Signed' if new else 'Approved already:'} {said.ref}.")
     if new:
-        session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
+        session.say(f"Publish it with: git push {'--force ' if replace else ''}origin refs/tags/{said.ref}")
     return 0
 
 
 def freshness(
     key: Annotated[
-        str | None, typer.Option("--key", help="The builder's key. Default: VMKEEPER_BUILDER_KEY or git config vmkeeper.builderKey.", show_default=False)
+        str | None,
+        typer.Option("--key", help="The builder's key. Default: VMKEEPER_BUILDER_KEY or git config vmkeeper.builderKey.", show_default=False),
     ] = None,
     valid: ValidOption = None,
     public: Annotated[
@@ -164,15 +195,22 @@ def freshness(
     folder = public or session.repository.config("vmkeeper.public")
     marks = published_marks(Path(folder)) if folder else ()
     said = vouch(_chamber(session), signing_key(session.repository, name, session.secret), marks, _duration(valid))
-    session.say(f"Signed {FRESHNESS_REF}, good until {format_time(said.expires)}: policy {said.policy.number}, {len(said.chains)} endorsers' tags.")
+    known = ", ".join(f"{one.endorser} {one.serial}" for one in said.chains) or "none"
+    counts = f"policy {said.policy.number}, endorsers' last tags {known}, {len(said.revocations)} revocations, {len(said.lists)} lists"
+    session.say(f"Signed {FRESHNESS_REF}, good until {format_time(said.expires)}: {counts}.")
     session.say(f"Publish it with: git push --force origin {FRESHNESS_REF}")
     return 0
 
 
 def _chamber(session: Session) -> Chamber:
+    """The followed branch: what is signed anywhere else counts nowhere (R7)."""
     from vmkeeper.execute.governance import Chamber
+    from vmkeeper.execute.verification import mainline_head
 
-    return Chamber(session.repository, session.repository.head(), session.authorities, lambda: datetime.now(UTC))
+    head = mainline_head(session.repository)
+    if head != session.repository.head():
+        session.warn(f"this is about {head[:12]} of the followed branch, not about the commit that you stand on")
+    return Chamber(session.repository, head, session.authorities, lambda: datetime.now(UTC))
 
 
 def _duration(text: str | None) -> Duration | None:

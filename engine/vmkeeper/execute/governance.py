@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.signing import SigningKey, owner, signed_tag
-from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins, policy_at, sight, verifiers
+from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins, policy_at, sight, stands, verifiers
 from vmkeeper.model.keys import Compromise, X509Key
 from vmkeeper.repository.tags import create_tag, delete_tag, move_ref
 from vmkeeper.repository.tree import Repository
@@ -48,9 +48,16 @@ class Chamber:
         return sight(self.repository, self.head, extra)
 
     def judgement(self) -> Judgement | None:
-        """What is in force; None where nobody has signed a policy yet."""
-        signed = any(name.startswith("policy/1/") for name in self.sight().tags)
-        return in_force(self)[0] if signed or self.repository.config("vmkeeper.pins") else None
+        """What is in force; None before enough principals have signed a first policy."""
+        if self.repository.config("vmkeeper.pins") is None:
+            seen = self.sight()
+            try:
+                pins = own_pins(self.repository, seen, self.authorities)
+            except UserError:
+                return None
+            if not stands(seen, pins, self.authorities, self.clock()):
+                return None
+        return in_force(self)[0]
 
     def now(self) -> datetime:
         """The time, to the second."""
@@ -268,7 +275,7 @@ def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifeti
 def in_force(chamber: Chamber) -> tuple[Judgement, Pins]:
     """What is in force, and what its people go by. Raises UserError where nobody has signed a policy yet."""
     seen = chamber.sight()
-    pins = own_pins(chamber.repository, seen)
+    pins = own_pins(chamber.repository, seen, chamber.authorities)
     return judge(seen, pins, Memory(), chamber.authorities, chamber.clock()), pins
 
 

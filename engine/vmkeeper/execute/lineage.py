@@ -65,7 +65,9 @@ def _chain(view: View, repository: Repository, history: RepositoryHistory, image
         if machine.image == image.id:
             yield Link("machine", machine.name, note=f"{machine.state}, service {machine.service} of cluster {machine.cluster}")
     digest = f"{spec.format}, sha512 {spec.sha512}"
-    yield Link("image", f"{spec.appliance} {spec.version}", view.name, note=f"{image.state} as {image.id}, {digest}, until {format_time(spec.expires)}")
+    yield Link(
+        "image", f"{spec.appliance} {spec.version}", view.name, note=f"{image.state} as {image.id}, {digest}, until {format_time(spec.expires)}"
+    )
     decision = next((one for one in view.decisions if (one.appliance, one.version) == (spec.appliance, spec.version)), None)
     endorsements = decision.endorsements if decision else ()
     if endorsements:
@@ -105,7 +107,13 @@ def _provenance(record: Record) -> Iterator[Link]:
     except VmkeeperError as error:
         yield Link("provenance", "provenance.json", note=f"it cannot be read: {error}")
         return
-    yield Link("provenance", said.builder_id, envelope.signature.keyid, format_time(said.invocation.finished_on), "checked with every endorsement of the release")
+    yield Link(
+        "provenance",
+        said.builder_id,
+        envelope.signature.keyid,
+        format_time(said.invocation.finished_on),
+        "checked with every endorsement of the release",
+    )
 
 
 def _commit(repository: Repository, kind: str, name: str, commit: str, note: str) -> Link:
@@ -142,5 +150,7 @@ def _approval(view: View) -> Link:
     if view.judgement.consents:
         last = view.judgement.consents[-1]
         who = ", ".join(sorted(read.tag.split("/")[-1] for read in last.signatures))
-        return Link("approval", f"approve/{view.name}/{last.said.number}", who, format_time(last.said.issued), f"sites/{view.name}.yaml of {last.said.commit}")
+        return Link(
+            "approval", f"approve/{view.name}/{last.said.number}", who, format_time(last.said.issued), f"sites/{view.name}.yaml of {last.said.commit}"
+        )
     return Link("approval", f"sites/{view.name}.yaml", "whoever set the site up", note="accepted here with vmkeeper site init")

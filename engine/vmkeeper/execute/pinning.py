@@ -74,7 +74,7 @@ def proposal(repository: Repository, site: str, wishes: Wishes, now: datetime) -
     if document is None or data is None:
         raise UserError(f"there is no sites/{site}.yaml at commit {head[:12]}", hint="write and commit it first")
     seen = sight(repository, head)
-    pins = own_pins(repository, seen)
+    pins = own_pins(repository, seen, Authorities(authorities))
     judgement = judge(seen, pins, Memory(), Authorities(authorities), now)
     current = judgement.enactments.current
     lists: list[PinnedImageList] = []

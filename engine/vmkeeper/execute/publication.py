@@ -52,7 +52,7 @@ def desired(catalogue: Catalogue, head: CommitId, names: Sequence[str], now: dat
         if name not in known:
             raise UserError(f"there is no image list {name}", where="imagelists/", hint=f"there are {', '.join(known) or 'none'}")
     seen = sight(catalogue.repository, head)
-    judgement = judge(seen, own_pins(catalogue.repository, seen), Memory(), authorities, now)
+    judgement = judge(seen, own_pins(catalogue.repository, seen, authorities), Memory(), authorities, now)
     return tuple(_desired(catalogue, name, judgement) for name in names or known)
 
 

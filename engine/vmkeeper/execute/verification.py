@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, r
 from vmkeeper.repository.tree import Repository, Snapshot
 from vmkeeper.trust import statement, tagobject
 from vmkeeper.trust.approval import Decision
+from vmkeeper.trust.enactment import enact
 from vmkeeper.trust.history import Record
 from vmkeeper.trust.judge import PREFIXES, Judgement, Sight
 from vmkeeper.trust.judge import judge as judge_sight
@@ -30,14 +31,15 @@ from vmkeeper.trust.keys.x509 import X509Verifier
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy, read_policy
-from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.trust.said import PolicySignature
-from vmkeeper.trust.signature import Verifiers
+from vmkeeper.trust.signature import Authenticator, Verifiers
 from vmkeeper.trust.supposition import suppose
-from vmkeeper.values import CommitId, Sha512, sha512_hex
+from vmkeeper.values import CommitId, Duration, Sha512, sha512_hex
 
 FRESHNESS_REF = "refs/vmkeeper/freshness"
 PINS = Kind("pins", "Site pins", Pins, "*/pins.yaml")
+_NOBODY = Authorities(())
 _SIGN = "the principals sign it with: vmkeeper policy sign"
 
 
@@ -153,31 +155,58 @@ def read_pins(data: bytes, where: str) -> Pins:
     return document
 
 
-def own_pins(repository: Repository, seen: Sight) -> Pins:
+def own_pins(repository: Repository, seen: Sight, authorities: Authorities = _NOBODY) -> Pins:
     """What the people of a repository go by: the file that git's vmkeeper.pins names, else policy 1 as it says of itself.
 
-    Raises UserError where nobody has signed a policy yet.
+    Raises UserError where nobody has signed a policy yet, or its principals have signed several.
     """
     file = repository.config("vmkeeper.pins")
     if file is not None:
         path = Path(file).expanduser()
         return read_pins(path.read_bytes(), str(path))
     said = {one.content: one for raw in _first(seen) if (one := _unverified(raw)) is not None}
-    if len(said) != 1:
-        what = "there are two different policies number 1" if said else "no policy is in force: nobody has signed one"
+    found = [_pins_of(seen, one) for one in said.values()] if len(said) == 1 else _standing(seen, said.values(), authorities)
+    if len(found) != 1:
+        what = "there are several policies number 1" if said else "no policy is in force: nobody has signed one"
         raise UserError(what, where=f"{FOLDER}/policy.yaml", hint="name your pins: git config vmkeeper.pins FILE" if said else _SIGN)
-    (first,) = said.values()
+    return found[0]
+
+
+def _pins_of(seen: Sight, first: PolicySignature) -> Pins:
+    """Pins of a policy as it says of itself; raises Refused where it cannot be one."""
     policy = policy_at(seen, first.commit)
     root, tree = seen.history.root()
     return Pins.model_validate(
         {
             "repository": root,
             "tree": tree,
-            "policy": {"number": 1, "sha512": first.content},
+            "policy": {"number": first.number, "sha512": first.content},
             "quorum": policy.document.quorum,
             "principals": policy.principals,
         }
     )
+
+
+def _standing(seen: Sight, said: Iterable[PolicySignature], authorities: Authorities) -> list[Pins]:
+    """The first policies that their own principals have signed: what strangers put there under the same number does not count."""
+    found = []
+    for one in said:
+        with suppress(Refused):
+            pins = _pins_of(seen, one)
+            if stands(seen, pins, authorities, one.issued):
+                found.append(pins)
+    return found
+
+
+def stands(seen: Sight, pins: Pins, authorities: Authorities, now: datetime) -> bool:
+    """Whether enough of its principals have signed the pinned policy."""
+    with verifiers(authorities) as known:
+        reader = Authenticator(pins.repository, seen.history, known, now, Duration.parse("1d"))
+        try:
+            enact({name: raw for name, raw in seen.tags.items() if name.startswith("policy/")}, pins, reader, {})
+        except Untrusted:
+            return False
+    return True
 
 
 def policy_at(seen: Sight, commit: CommitId) -> Policy:
@@ -194,7 +223,7 @@ def decisions_under(
     """
     seen = sight(repository, head)
     try:
-        pins = own_pins(repository, seen)
+        pins = own_pins(repository, seen, authorities)
     except UserError:
         return {}
     made = judge(seen, pins, Memory(), authorities, now)
