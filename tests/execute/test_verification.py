@@ -89,11 +89,14 @@ def test_r2_a_branch_that_goes_back_or_forks_is_refused(site: Site) -> None:
 
 def test_r3_an_endorser_who_is_only_proposed_is_refused(site: Site) -> None:
     mallory = ssh_key(site.keys)
-    text = endorsers(site) + f"""  - name: mallory
+    text = (
+        endorsers(site)
+        + f"""  - name: mallory
     full_name: Mallory
     email: mallory@example.org
     keys: [{{type: ssh, key: {ssh_public(mallory)}}}]
 """
+    )
     site.write("endorsers/examples.yaml", text)
     site.build("2026.5.2.2")
     signer, done = ssh_signer(mallory), site.desk().endorse(candidate(site.repository, site.repository.head(), APPLIANCE))

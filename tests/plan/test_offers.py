@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from support.keys import ISSUED, ssh_key, ssh_signer
 from support.repo import uuid
 from support.sitescenario import FAR, NOW
-from support.keys import ISSUED, ssh_key, ssh_signer
 from support.trust import LIST as ENDORSERS
 from support.trust import first_world, person
 from support.trust import release as made_release

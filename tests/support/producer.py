@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from support.keys import Signer, ssh_key, ssh_public, ssh_signer
 from support.repo import Repo, uuid
 from support.tinyvm import boot_sector
-from support.keys import Signer, ssh_key, ssh_public, ssh_signer
 from support.trust import tag
 from vmkeeper.lists import hepix, smime
 from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList

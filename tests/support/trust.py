@@ -182,6 +182,11 @@ class World:
             raise Refused("R4" if folder == "endorsers" else "R23", "the folder is not there", where=folder)
         return found
 
+    def digests(self, commit: str, appliance: str) -> tuple[str, str | None] | None:
+        files = self.commits.get(commit, {}) if self.on_mainline(commit) else {}
+        data, provenance = (files.get(f"appliances/{appliance}/{name}") for name in ("release.yaml", "provenance.json"))
+        return (sha512_hex(data), sha512_hex(provenance) if provenance is not None else None) if data is not None else None
+
     def record(self, commit: str, appliance: str) -> Record | None:
         self.readings += 1
         if (commit, appliance) in self.broken:

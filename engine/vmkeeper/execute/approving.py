@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.governance import SKEW, Chamber, write_tag
 from vmkeeper.execute.signing import SigningKey, owner
@@ -37,10 +39,10 @@ def approve(
     replace: take back what one signed under the same number, if it is not in force.
     """
     seen = chamber.sight()
-    path = f"{site}.yaml"
-    data = seen.history.files(chamber.head, "sites").get(path)
+    path = f"sites/{site}.yaml"
+    data = chamber.repository.at(chamber.head).read(path)
     if data is None:
-        raise UserError("there is no such file", where=f"sites/{path}", hint="write and commit it first")
+        raise UserError("there is no such file", where=path, hint="write and commit it first")
     file = sha512_hex(data)
     if pins is not None and pins.site is not None and pins.site.name == site and pins.site.administrators:
         person: Holder | None = _administrator(pins.site.administrators, key, name)
@@ -63,7 +65,10 @@ def approve(
     else:
         number, previous = (before.number + 1, before.content) if before else (1, None)
         shared = {"number": number, "commit": chamber.head, "file": file, "previous": previous}
-    made = SiteApproval(repository=seen.history.root()[0], key=key.id, issued=chamber.now(), site=site, administrator=name, **shared)
+    try:
+        made = SiteApproval(repository=seen.history.root()[0], key=key.id, issued=chamber.now(), site=site, administrator=name, **shared)
+    except ValidationError as error:
+        raise UserError(f"{name} is no name for an administrator", why=error.errors()[0]["msg"], hint="give --as NAME") from None
     if made.ref in seen.tags and not replace:
         hint = "take that one back, unless others have it in force: vmkeeper approve --replace"
         raise UserError(f"you have approved another file as number {made.number}", where=made.ref, hint=hint)

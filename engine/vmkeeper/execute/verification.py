@@ -80,6 +80,15 @@ class RepositoryHistory:
         """A folder's files by path; raises Refused R4, R7, R23, R25."""
         return files(self._at(commit), folder)
 
+    def digests(self, commit: CommitId, appliance: str) -> tuple[Sha512, Sha512 | None] | None:
+        """The SHA-512 of a release record and of the provenance beside it at a commit of the mainline; None where there is none."""
+        snapshot = self._repository.at(commit) if self.on_mainline(commit) else None
+        data = snapshot.read(KINDS["release"].path_of(appliance)) if snapshot else None
+        if snapshot is None or data is None:
+            return None
+        provenance = snapshot.read(f"appliances/{appliance}/provenance.json")
+        return sha512_hex(data), sha512_hex(provenance) if provenance is not None else None
+
     def appliances(self) -> tuple[str, ...]:
         """The appliances of the head."""
         return tuple(entry.name for entry in self._at(self.head).entries("appliances") if entry.folder)

@@ -40,5 +40,8 @@ class History(Protocol):
     def files(self, commit: CommitId, folder: str) -> Mapping[str, bytes]:
         """A folder's regular files by path relative to it; raises like `tree`."""
 
+    def digests(self, commit: CommitId, appliance: str) -> tuple[Sha512, Sha512 | None] | None:
+        """The SHA-512 of an appliance's release record at a commit and of the provenance beside it, unread; None where there is no record."""
+
     def record(self, commit: CommitId, appliance: str) -> Record | None:
         """The release record of an appliance in the tree of a commit; None where there is none. May raise VmkeeperError."""

@@ -28,8 +28,8 @@ from vmkeeper.trust.revocation import Office, Void, Voids, for_policies, joined_
 from vmkeeper.trust.said import Chain, OfEndorser
 from vmkeeper.trust.signature import Authenticator, Read, Verifiers, held_digest
 from vmkeeper.trust.statement import TagName
-from vmkeeper.trust.verify import Accepted, Context, Verdict, provenance_rule, said_in, stolen, verify
-from vmkeeper.values import CommitId, Sha512, sha512_hex
+from vmkeeper.trust.verify import Accepted, Context, Verdict, grounds, provenance_rule, said_in, stolen, verify
+from vmkeeper.values import CommitId, Sha256, Sha512, sha512_hex
 
 PREFIXES = ("endorse/", "withdraw/", "policy/", "revoke/", "approve/")
 """Where our tags lie below refs/tags/."""
@@ -113,13 +113,12 @@ def _judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: 
     if refusals:
         raise Untrusted(refusals)
     consents, refused = _consents(sight, pins, reader, spoilt)
-    rule = provenance_rule(enactments, reader, spoilt)
-    verdicts = {
-        name: verify(reads, Context(lists[name], enactments, spoilt, reader, objects, rule)) for name in (pins.lists or lists) if name in lists
-    }
+    rule, ground = provenance_rule(enactments, reader, spoilt), grounds(enactments, spoilt)
+    contexts = {name: Context(lists[name], enactments, spoilt, reader, objects, rule, ground) for name in (pins.lists or lists) if name in lists}
+    verdicts = {name: verify(reads, context) for name, context in contexts.items()}
     frozen, tips = _frozen(enactments, fresh, now), _tips(reads, gone, links, pins.repository)
     made = Judgement(enactments, revoked, spoilt, reader, objects, reads, fresh, frozen, consents, refused, memory, verdicts, tips, gone)
-    return _remembering(made)
+    return _remembering(made, ground)
 
 
 def _tips(reads: tuple[Read, ...], gone: frozenset[Sha512], links: Links, repository: CommitId) -> tuple[Chain, ...]:
@@ -277,12 +276,12 @@ def _consents(sight: Sight, pins: Pins, reader: Authenticator, spoilt: Voids) ->
     return consent(_below(sight, f"approve/{pins.site.name}/"), pins.site, reader, own)
 
 
-def _remembering(made: Judgement) -> Judgement:
+def _remembering(made: Judgement, ground: Sha256 | None) -> Judgement:
     """The judgement with a memory of every tag that counted."""
     accepted = {verdict.tag for verdicts in made.verdicts.values() for verdict in verdicts if isinstance(verdict, Accepted)}
-    reads = [one for one in made.reads if one.tag in accepted]
-    reads += [*made.enactments.accepted, *(one for one in made.revoked if one.good), *(read for one in made.consents for read in one.signatures)]
-    seen = {one.tag: _seen(one) for one in reads}
+    seen = {one.tag: _seen(one, ground) for one in made.reads if one.tag in accepted}
+    others = [*made.enactments.accepted, *(one for one in made.revoked if one.good), *(read for one in made.consents for read in one.signatures)]
+    seen |= {one.tag: _seen(one, None) for one in others}
     memory = memories.with_tags(made.memory, seen)
     if made.fresh.said is not None:
         memory = memory.model_copy(update={"fresh": made.fresh.said.issued, "fresh_until": made.fresh.until})
@@ -292,8 +291,9 @@ def _remembering(made: Judgement) -> Judgement:
     )
 
 
-def _seen(read: Read) -> SeenTag:
+def _seen(read: Read, record: Sha256 | None) -> SeenTag:
     assert read.signed_by is not None
     assert read.held is not None
     by = read.signed_by
-    return SeenTag(sha512=read.sha512, held=held_digest(read.held), key=by.key, material=by.material, made=by.made, valid_until=by.valid_until)
+    found = {"key": by.key, "material": by.material, "made": by.made, "valid_until": by.valid_until}
+    return SeenTag(sha512=read.sha512, held=held_digest(read.held), record=record, **found)

@@ -48,6 +48,8 @@ class SeenTag(Document):
     material: str
     made: Time | None = None
     valid_until: Time | None = None
+    record: Sha256 | None = None
+    """Under what its release record and provenance were found to agree with it (`verify.grounds`); None where they were not looked at."""
 
 
 class Memory(Document):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from vmkeeper.errors import Refused, VmkeeperError
+from vmkeeper.model.keys import SSHKey
 from vmkeeper.model.release import Release
 from vmkeeper.trust.chain import Links, breaks
 from vmkeeper.trust.enactment import Enactments
@@ -26,7 +27,7 @@ from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.revocation import Voids, marks
 from vmkeeper.trust.said import Endorsement, OfEndorser, SignedFile, Withdrawal
 from vmkeeper.trust.signature import Authenticator, Read, retirement
-from vmkeeper.values import CommitId, Sha512, format_time, sha512_hex
+from vmkeeper.values import CommitId, Sha256, Sha512, canonical_json, format_time, sha256_hex, sha512_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Context:
     """Every tag object that lies where it belongs, by its SHA-512."""
     refuse_provenance: Callable[[Endorsement, Record], tuple[Refusal, ...]]
     """What R31 has against a record's provenance; see `provenance_rule`."""
+    grounds: Sha256 | None = None
+    """See `grounds`."""
 
     @property
     def now(self) -> datetime:
@@ -177,7 +180,8 @@ def _refusals(said: OfEndorser, read: Read, signed_by: SignedBy, endorser: Trust
     if isinstance(said, Endorsement):
         yield from _validity(said, signed_by, endorser, context)
         yield from _place(said, read, context) if fitting else ()
-        yield from _record(said, context)
+        if not _compared_before(said, read, context):
+            yield from _record(said, context)
 
 
 def _validity(said: Endorsement, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
@@ -219,6 +223,25 @@ def _place(said: Endorsement, read: Read, context: Context) -> Iterator[Refusal]
     if endorser is None or endorser.key_like(read) is None or not endorser.in_scope(said.appliance, community):
         why = f"{said.endorser} could not endorse {said.appliance} with this key under policy {said.policy}"
         yield Refusal("R3", why, f"policy {enactments.current.number} is in force", "endorse it again, under the policy in force")
+
+
+def grounds(enactments: Enactments, void: Voids) -> Sha256 | None:
+    """What the comparison of a record with its endorsement depends on beside the two: the builders in force and the keys that are void.
+
+    None where a builder has a key that ends by itself: a certificate or an OpenPGP key.
+    """
+    if any(not isinstance(key, SSHKey) for builder in enactments.current.policy.builders for key in builder.keys):
+        return None
+    voided = sorted([key, [[one.since.serial, one.since.sha512 or ""] for one in found]] for key, found in void.items())
+    return sha256_hex(canonical_json({"policy": enactments.current.said.content, "void": voided}))
+
+
+def _compared_before(said: Endorsement, read: Read, context: Context) -> bool:
+    """Whether this very tag and the very bytes that it speaks of were found to agree before, on the same grounds."""
+    seen = context.reader.seen.get(read.tag)
+    if seen is None or seen.sha512 != read.sha512 or seen.record is None or seen.record != context.grounds:
+        return False
+    return context.reader.history.digests(said.commit, said.appliance) == (said.release, said.provenance)
 
 
 def _record(said: Endorsement, context: Context) -> Iterator[Refusal]:
