@@ -62,6 +62,7 @@ settings.load_profile("mutants")
 RULED, TOLD = {"Refused", "Refusal"}, {"UserError", "EnvironmentLacks", "Transient"}
 WORDS = {"why", "hint"}
 SENTENCE = re.compile(r"[A-Za-z,] [a-z]")
+NOTICED = ("killed", "timeout or crash")
 OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 33: "untested", None: "not run"}
 
 
@@ -80,11 +81,12 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/vmkeeper-mutants"))
     parser.add_argument("--texts", action="store_true", help="run the mutants too that change only words for people")
+    parser.add_argument("--left", action="store_true", help="run only those that were left, and trust the last result for the others")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(options.processes, max_tasks_per_child=1) as pool:
-        list(pool.map(partial(run, folder=options.folder.resolve(), texts=options.texts), options.modules or sorted(modules())))
+        list(pool.map(partial(run, folder=options.folder.resolve(), texts=options.texts, left=options.left), options.modules or sorted(modules())))
     print("\n".join(table(options.folder)))
 
 
@@ -103,13 +105,16 @@ def tests_of(module: str) -> list[str]:
     return [str(file.relative_to(ROOT)) for file in dict.fromkeys(own + beside)]
 
 
-def run(module: str, folder: Path, *, texts: bool) -> None:
+def run(module: str, folder: Path, *, texts: bool, left: bool) -> None:
     """Copy, make the mutants, let mutmut run them, keep the result."""
     copy = folder / module.replace("/", "-")
     file = Path("src/vmkeeper/trust") / f"{module}.py"
     prepare(copy, file, tests_of(module))
     made = mutants(copy, file)
-    wanted = [mutant.name for mutant in made if texts or not mutant.text]
+    result = folder / f"{module.replace('/', '-')}.json"
+    before = {(one["name"], one["diff"]): one["outcome"] for one in json.loads(result.read_text())["mutants"]} if left else {}
+    kept = {one.name: before[one.name, one.diff] for one in made if before.get((one.name, one.diff)) in NOTICED}
+    wanted = [one.name for one in made if (texts or not one.text) and one.name not in kept]
     if wanted:
         with (copy / "log").open("w") as log:
             subprocess.run(
@@ -123,8 +128,9 @@ def run(module: str, folder: Path, *, texts: bool) -> None:
             )
     meta = copy / "mutants" / f"{file}.meta"
     codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
-    found = [{"name": one.name, "text": one.text, "diff": one.diff, "outcome": OUTCOMES.get(codes.get(one.name), "timeout or crash")} for one in made]
-    (folder / f"{module.replace('/', '-')}.json").write_text(json.dumps({"module": module, "mutants": found}, indent=1))
+    outcomes = {name: OUTCOMES.get(code, "timeout or crash") for name, code in codes.items()} | kept
+    found = [{"name": one.name, "text": one.text, "diff": one.diff, "outcome": outcomes.get(one.name, "not run")} for one in made]
+    result.write_text(json.dumps({"module": module, "mutants": found}, indent=1))
     print("\n".join(line(module, found)), flush=True)
     if any(one["outcome"] == "not run" and not one["text"] for one in found):
         print(f"{module}: mutmut did not finish, see {copy / 'log'}", flush=True)
@@ -147,6 +153,7 @@ def prepare(copy: Path, file: Path, tests: list[str]) -> None:
         "source_paths": ["src"],
         "only_mutate": [str(file)],
         "pytest_add_cli_args_test_selection": tests,
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist"],
         "also_copy": list(COPIED),
         "timeout_multiplier": 8,
         "timeout_constant": 2,
@@ -221,17 +228,17 @@ def data_of(call: ast.Call) -> list[object]:
     return [call.func.id, len(call.args[:2]), call.args[:1] if ruled else [], evidence, named]
 
 
-def count(found: list[dict[str, str]], outcome: str) -> int:
-    """How many ended so; a time-out and a crash are noticed too."""
-    return sum(one["outcome"] in ((outcome, "timeout or crash") if outcome == "killed" else (outcome,)) for one in found)
+def noticed(found: list[dict[str, str]]) -> int:
+    """How many a test failed on, or did not end with."""
+    return sum(one["outcome"] in NOTICED for one in found)
 
 
 def line(module: str, found: list[dict[str, str]]) -> list[str]:
     """One row: the module, all mutants and those killed of them; those that change behaviour, killed, not killed, score."""
     behaviour = [one for one in found if not one["text"]]
-    killed = count(behaviour, "killed")
+    killed = noticed(behaviour)
     score = f"{100 * killed / len(behaviour):.1f} %" if behaviour else "-"
-    return [f"| {module} | {len(found)} | {count(found, 'killed')} | {len(behaviour)} | {killed} | {len(behaviour) - killed} | {score} |"]
+    return [f"| {module} | {len(found)} | {noticed(found)} | {len(behaviour)} | {killed} | {len(behaviour) - killed} | {score} |"]
 
 
 def table(folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ import pytest
 from support.governing import Court, Person, by_openpgp, by_ssh, by_x509, released
 from support.keys import GpgHome
 from support.x509 import Grid
-from vmkeeper.errors import Refused, UserError
+from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.approving import approve
-from vmkeeper.execute.governance import revoke, vouch
+from vmkeeper.execute.governance import revoke, sign_policy, vouch
 from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins
 from vmkeeper.model.keys import Compromise
 from vmkeeper.repository.tags import raw_ref
@@ -137,9 +137,7 @@ def test_a_signature_that_cannot_be_made_leaves_the_one_to_be_replaced(court: Co
     court.propose(alice, bob, people["carol"], quorum=2)
     key = court.key(alice)
     broken = type(key)("ssh", "/nonexistent/key", key.id)
-    from vmkeeper.execute.governance import sign_policy
-
-    with pytest.raises(UserError):
+    with pytest.raises(VmkeeperError):
         sign_policy(court.chamber, broken, replace=True)
     assert court.said("policy/1/alice") == old
 
@@ -264,6 +262,26 @@ def test_what_a_revoked_principal_signed_is_not_counted_as_signed(court: Court, 
     assert court.number() == 1
     court.sign(carol)
     assert court.number() == 2
+
+
+def test_a_policy_that_fell_with_a_stolen_key_is_signed_again_alike(court: Court, people: dict[str, Person]) -> None:
+    """Sites remember its content, so that another content under its number would be refused by them."""
+    alice, bob = people["alice"], people["bob"]
+    court.propose(alice, bob)
+    court.sign(alice)
+    pins = own_pins(court.repo.repository, court.chamber.sight())
+    court.propose(alice, bob, endorsers=(people["carol"],))
+    fell = court.sign(alice)
+    memory = judge(court.chamber.sight(), pins, Memory(), court.authorities, court.now).memory
+    revoke(court.chamber, court.key(bob), "alice", court.key(alice).id, 1, "stolen")
+    with pytest.raises(Untrusted, match="keys that are revoked"):
+        judge(court.chamber.sight(), pins, memory, court.authorities, court.now)
+    found = court.proposed()
+    assert (found.number, found.signed, [one.rule for one in found.fallen]) == (2, (), ["R12"])
+    court.later(hours=1)
+    assert court.sign(bob).content == fell.content
+    assert judge(court.chamber.sight(), pins, memory, court.authorities, court.now).enactments.current.number == 2
+    assert court.proposed().fallen == ()
 
 
 # Revocations

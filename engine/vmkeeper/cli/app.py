@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, lineage, policy, policy_sync, publisher, site, verify
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
+from vmkeeper.values import visible
 
 BUG = 3
 INTERRUPTED = 130
@@ -68,7 +69,7 @@ def main() -> None:
         console.print("interrupted; run the same command again to go on")
         status = INTERRUPTED
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is reported as one
-        console.print(traceback.format_exc(), markup=False)
+        console.print("\n".join(visible(line) for line in traceback.format_exc().split("\n")), markup=False)
         console.print("This is a bug in vmkeeper. Please report it with the text above.")
         status = BUG
     sys.exit(status if isinstance(status, int) else 0)

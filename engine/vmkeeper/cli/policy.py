@@ -38,6 +38,9 @@ def show(directory: Directory = HERE, output: OutputOption = Output.text) -> int
         waiting = None if found.settled else {"number": found.number, "signed": list(found.signed), "missing": list(found.missing())}
         session.json({"version": 1, "in_force": in_force, "proposed": waiting})
         return 0
+    for refusal in found.fallen:
+        session.say(f"Nobody follows this repository: {refusal}")
+        session.say(f"  → {refusal.hint}" if refusal.hint else "  → sign what is proposed below")
     if before is None:
         session.say("No policy is in force: nobody has signed one.")
     else:

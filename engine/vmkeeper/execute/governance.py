@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from vmkeeper.errors import Refused, UserError
@@ -24,14 +25,24 @@ from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import Holder, key_id
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy
-from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.trust.revocation import for_policies, marks
 from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, Statement
 from vmkeeper.trust.signature import Authenticator, Read
+from vmkeeper.trust.statement import TagName
 from vmkeeper.values import CommitId, Duration, Sha512
 
 SKEW = Duration.parse("5m")
 _LONGEST_REASON = 1000
+
+
+def _policy_number(name: str) -> int:
+    """Of a policy's tag; 0 for every other."""
+    try:
+        tag = TagName.parse(name)
+    except Refused:
+        return 0
+    return tag.number if tag.action == "policy" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +59,31 @@ class Chamber:
         return sight(self.repository, self.head, extra)
 
     def judgement(self) -> Judgement | None:
-        """What is in force; None before enough principals have signed a first policy."""
-        if self.repository.config("vmkeeper.pins") is None:
-            seen = self.sight()
-            try:
-                pins = own_pins(self.repository, seen, self.authorities)
-            except UserError:
-                return None
-            if not stands(seen, pins, self.authorities, self.clock()):
-                return None
-        return in_force(self)[0]
+        """What is in force; None before enough principals have signed a first policy. See `standing`."""
+        return self.standing()[0]
+
+    def standing(self) -> tuple[Judgement | None, tuple[Refusal, ...]]:
+        """What those who govern go on from. Where policies fell with the keys that signed them, so that nobody can conclude
+        anything, that is the last one which did not, and the refusals say what is to be mended. Raises Untrusted for anything else.
+        """
+        seen = self.sight()
+        try:
+            pins = own_pins(self.repository, seen, self.authorities)
+        except UserError:
+            if self.repository.config("vmkeeper.pins") is not None:
+                raise
+            return None, ()
+        if self.repository.config("vmkeeper.pins") is None and not stands(seen, pins, self.authorities, self.clock()):
+            return None, ()
+        try:
+            return judge(seen, pins, Memory(), self.authorities, self.clock()), ()
+        except Untrusted as error:
+            numbers = {_policy_number(name) for name in seen.tags}
+            for cut in sorted((one for one in numbers if one > pins.policy.number), reverse=True):
+                kept = replace(seen, tags={name: raw for name, raw in seen.tags.items() if _policy_number(name) < cut}, freshness=None)
+                with suppress(Untrusted):
+                    return judge(kept, pins, Memory(), self.authorities, self.clock()), error.refusals
+            raise
 
     def now(self) -> datetime:
         """The time, to the second."""
@@ -73,13 +99,12 @@ class Proposed:
     number: int
     previous: Enacted | None
     """The policy in force; None before the first."""
+    said: PolicySignature | None
+    """What has been signed of just this tree, to be signed alike; None where nobody has."""
     signatures: tuple[PolicySignature, ...]
-    """What principals have signed of just this tree, all with one content."""
-
-    @property
-    def said(self) -> PolicySignature | None:
-        """What has been signed, to be signed alike; None where nobody has."""
-        return self.signatures[0] if self.signatures else None
+    """Who has signed it alike, with keys that count."""
+    fallen: tuple[Refusal, ...] = ()
+    """Why nobody follows the policy in force: others after it fell with the keys that signed them."""
 
     @property
     def signed(self) -> tuple[str, ...]:
@@ -112,7 +137,7 @@ class Proposed:
 
 def proposed(chamber: Chamber) -> Proposed:
     """What is proposed at the head. Raises Refused where endorsers/ cannot be a policy."""
-    seen, judgement = chamber.sight(), chamber.judgement()
+    seen, (judgement, fallen) = chamber.sight(), chamber.standing()
     policy, tree = policy_at(seen, chamber.head), seen.history.tree(chamber.head, FOLDER)
     current = judgement.enactments.current if judgement else None
     number = current.number + 1 if current else 1
@@ -121,19 +146,21 @@ def proposed(chamber: Chamber) -> Proposed:
     with verifiers(chamber.authorities) as known:
         reader = Authenticator(seen.history.root()[0], seen.history, known, chamber.clock(), SKEW)
         reads = reader.read(tags, lambda name: people.get(name.signer) or Refusal("R5", f"{name.signer} is no principal"))
-    good = [one for read in reads if (one := _counted(read, judgement)) is not None and one.tree == tree]
-    good = [one for one in good if _may_follow(one, policy, current, chamber.clock())]
-    first = min(good, key=lambda one: (one.issued, one.ref), default=None)
-    return Proposed(policy, tree, number, current, tuple(one for one in good if first is not None and one.content == first.content))
+    alike = [(one, read) for read in reads if (one := _signed(read)) and one.tree == tree and _may_follow(one, policy, current, chamber.clock())]
+    counted = [one for one, read in alike if _counts(read, one, judgement)]
+    # sites remember a policy that fell: only its very content can take its place without new pins
+    said = min(counted or [one for one, _ in alike if fallen], key=lambda one: (one.issued, one.ref), default=None)
+    return Proposed(policy, tree, number, current, said, tuple(one for one in counted if said and one.content == said.content), fallen)
 
 
-def _counted(read: Read, judgement: Judgement | None) -> PolicySignature | None:
-    """What a good signature says, by a key that was neither expired nor revoked."""
-    said = read.said
-    if not read.good or read.late or not isinstance(said, PolicySignature):
-        return None
+def _signed(read: Read) -> PolicySignature | None:
+    return read.said if read.good and not read.late and isinstance(read.said, PolicySignature) else None
+
+
+def _counts(read: Read, said: PolicySignature, judgement: Judgement | None) -> bool:
+    """Whether the key that signed is not revoked."""
     void = for_policies(judgement.void, Links(judgement.objects, {})) if judgement else {}
-    return said if all(said.number <= mark.serial for mark in marks(read, void)) else None
+    return all(said.number <= mark.serial for mark in marks(read, void))
 
 
 def _may_follow(said: PolicySignature, policy: Policy, current: Enacted | None, now: datetime) -> bool:
@@ -182,8 +209,10 @@ def revoke(chamber: Chamber, key: SigningKey, holder: str, revoked: str, since: 
     since: the last serial of the owner's tags (for who is only a principal: the last policy number) that stays good; 0: none.
     Raises UserError where the key is not the holder's, the place is not there or is not one, or the signer may not revoke it.
     """
-    judgement, pins = in_force(chamber)
-    everybody = tuple(_people(judgement, pins))
+    judgement = chamber.judgement()
+    if judgement is None:
+        raise UserError("no policy is in force: nobody has signed one", hint="until then no key counts, and none has to be voided")
+    everybody = tuple(_people(judgement, own_pins(chamber.repository, chamber.sight(), chamber.authorities)))
     _known_key(judgement, everybody, holder, revoked)
     if not 1 <= len(reason) <= _LONGEST_REASON:
         raise UserError(f"the reason has to have 1 to {_LONGEST_REASON} characters", where="--reason")
@@ -273,7 +302,7 @@ def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifeti
 
 
 def in_force(chamber: Chamber) -> tuple[Judgement, Pins]:
-    """What is in force, and what its people go by. Raises UserError where nobody has signed a policy yet."""
+    """What is in force, and what its people go by. Raises UserError where nobody has signed a policy yet, Untrusted."""
     seen = chamber.sight()
     pins = own_pins(chamber.repository, seen, chamber.authorities)
     return judge(seen, pins, Memory(), chamber.authorities, chamber.clock()), pins

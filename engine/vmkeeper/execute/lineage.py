@@ -82,7 +82,7 @@ def _chain(view: View, repository: Repository, history: RepositoryHistory, image
     numbers = {one.statement.policy for one in endorsements if isinstance(one.statement, Endorsement)} | {view.judgement.enactments.current.number}
     for enacted in view.judgement.enactments.policies:
         if enacted.number in numbers:
-            yield _policy(repository, enacted, view.judgement.enactments.current)
+            yield _policy(enacted, view.judgement.enactments.current)
     yield _approval(view)
 
 
@@ -138,7 +138,7 @@ def _rejected(view: View, appliance: str, version: str) -> Iterator[Rejected]:
             yield verdict
 
 
-def _policy(repository: Repository, enacted: Enacted, current: Enacted) -> Link:
+def _policy(enacted: Enacted, current: Enacted) -> Link:
     signers = [one.said for one in enacted.signatures if isinstance(one.said, PolicySignature)]
     who = ", ".join(sorted({said.principal for said in signers}))
     state = f"in force until {format_time(enacted.said.expires)}" if enacted is current else f"followed by policy {current.number}"

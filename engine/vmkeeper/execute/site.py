@@ -61,8 +61,8 @@ def reconcile(
 ) -> Reconciled:
     """One run at a site. Raises what `look` raises, before anything was done; failures of actions are outcomes.
 
-    carried: images that were brought here on a disk. Killed at any point, the next run ends in the same state: what was verified is remembered before it is acted on,
-    and every action is safe to repeat.
+    carried: images that were brought here on a disk. Killed at any point, the next run ends in the same state: what was
+    verified is remembered before it is acted on, and every action is safe to repeat.
     """
     progress = progress or Silent()
     with home.locked():
@@ -83,7 +83,7 @@ def plan_view(view: View, now: datetime, *, force_retire: bool = False) -> SiteP
 
 
 def downloads(cache: Path, allowed: Collection[str], progress: Progress, carried: Carried = _nothing) -> Download:
-    """Downloads into a folder, from what was carried here first; a file goes when its context ends well and stays for the next run when it does not."""
+    """Downloads into a folder, from what was carried here first; a file goes when its context ends well and stays when it does not."""
 
     @contextmanager
     def download(action: RegisterImage) -> Iterator[Path]:

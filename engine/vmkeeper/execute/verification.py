@@ -16,13 +16,13 @@ from vmkeeper.model.release import Release
 from vmkeeper.repository.digest import files, tree_sha512
 from vmkeeper.repository.inspection import OWNED, top_problems
 from vmkeeper.repository.oddities import oddities
-from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, root_commit
+from vmkeeper.repository.tags import is_ancestor, mainline, raw_ref, raw_tags, root_commit, tag_names
 from vmkeeper.repository.tree import Repository, Snapshot
 from vmkeeper.trust import statement, tagobject
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.enactment import enact
 from vmkeeper.trust.history import Record
-from vmkeeper.trust.judge import PREFIXES, Judgement, Sight
+from vmkeeper.trust.judge import PREFIXES, UNREADABLE, Judgement, Sight
 from vmkeeper.trust.judge import judge as judge_sight
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.keys.openpgp import GpgVerifier
@@ -136,8 +136,11 @@ def verifiers(authorities: Authorities) -> Iterator[Verifiers]:
 
 def sight(repository: Repository, head: CommitId, extra: Mapping[str, bytes] | None = None) -> Sight:
     """All of a repository that trust depends on, as it lies there, with `extra` tags that are not written yet."""
+    odd = tuple(_odd(repository, head))
+    if any(one.rule in UNREADABLE for one in odd):
+        return Sight(RepositoryHistory(repository, head), dict.fromkeys(tag_names(repository, *PREFIXES)), None, odd)
     tags = {**raw_tags(repository, *PREFIXES), **(extra or {})}
-    return Sight(RepositoryHistory(repository, head), tags, raw_ref(repository, FRESHNESS_REF), tuple(_odd(repository, head)))
+    return Sight(RepositoryHistory(repository, head), tags, raw_ref(repository, FRESHNESS_REF), odd)
 
 
 def _odd(repository: Repository, head: CommitId) -> Iterator[Refusal]:

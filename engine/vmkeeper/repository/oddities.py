@@ -97,9 +97,13 @@ def _references(git_dir: Path) -> Iterator[Problem]:
         return
     for loose in sorted(_loose(git_dir) - set(names)):
         yield Problem(Place(visible(loose.decode(errors="backslashreplace"))), "a ref that cannot be read", _FETCH)
+    yield from _packed(git_dir / "packed-refs")
     alike: dict[str, list[str]] = defaultdict(list)
     for raw in names:
         name = raw.decode(errors="backslashreplace")
+        if not pygit2.reference_is_valid_name(raw.decode(errors="surrogateescape")):
+            yield Problem(Place(visible(name)), "a ref whose name git does not take", "remove it from packed-refs")
+            continue
         if raw.startswith(b"refs/replace/"):
             yield Problem(Place(visible(name)), "a replaced object is another one for git alone", "remove the ref: git replace -d ID")
         elif raw.startswith(_READ):
@@ -115,6 +119,16 @@ def _loose(git_dir: Path) -> set[bytes]:
     """The names of refs that are files of their own; libgit2 passes over those that it cannot read."""
     found = (Path(at) / file for at, _, files in os.walk(git_dir / "refs") for file in files if not file.endswith(".lock"))
     return {name for path in found if (name := os.fsencode(path.relative_to(git_dir))).startswith(_READ)}
+
+
+def _packed(path: Path) -> Iterator[Problem]:
+    """Refs that one reader finds by halving the file and another by reading it through (gitformat: packed-refs)."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    names = [line.partition(b" ")[2] for line in lines if line and not line.startswith((b"#", b"^"))]
+    if len(set(names)) != len(names):
+        yield Problem(Place("packed-refs"), "a ref is there twice", _FETCH)
+    elif names != sorted(names) and b" sorted " in lines[0] + b" ":
+        yield Problem(Place("packed-refs"), "the refs are not in the order that the file says", _FETCH)
 
 
 def _reference(git: pygit2.Repository, raw: bytes, name: str) -> Iterator[Problem]:

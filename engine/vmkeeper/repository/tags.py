@@ -40,6 +40,16 @@ def list_tags(repository: Repository, *prefixes: str) -> tuple[TagRef, ...]:
     return tuple(_read(repository.git, name) for name in names)
 
 
+def tag_names(repository: Repository, *prefixes: str) -> tuple[str, ...]:
+    """The names of tags that begin with one of the prefixes, as far as they can be read; the objects are not looked at."""
+    starts = tuple(f"{_PREFIX}{prefix}".encode() for prefix in prefixes)
+    try:
+        names = repository.git.raw_listall_references()
+    except pygit2.GitError:
+        return ()
+    return tuple(sorted(name.removeprefix(_PREFIX.encode()).decode(errors="backslashreplace") for name in names if name.startswith(starts)))
+
+
 def raw_tags(repository: Repository, *prefixes: str) -> dict[str, bytes | None]:
     """The raw objects of `list_tags` by name, None where a ref is not an annotated tag."""
     return {ref.name: ref.raw for ref in list_tags(repository, *prefixes)}

@@ -33,6 +33,8 @@ from vmkeeper.values import CommitId, Sha256, Sha512, sha512_hex
 
 PREFIXES = ("endorse/", "withdraw/", "policy/", "revoke/", "approve/")
 """Where our tags lie below refs/tags/."""
+UNREADABLE = ("R24", "R32")
+"""Oddities by which nothing else in the repository can be read in one way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: d
 
 
 def _judge(sight: Sight, pins: Pins, memory: Memory, verifiers: Verifiers, now: datetime) -> Judgement:
+    if any(one.rule in UNREADABLE for one in sight.oddities):
+        raise Untrusted(sight.oddities)
     _same_repository(sight, pins)
     refusals: list[Refusal] = list(sight.oddities)
     present = {name: sha512_hex(raw) for name, raw in sight.tags.items() if raw is not None}

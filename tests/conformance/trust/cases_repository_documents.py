@@ -101,7 +101,7 @@ CASES: list[Case] = [
     reads("anchors-and-aliases", swap(b'"title": "Science"', b'"title": &a "Science"')),
     reads("a-tag", swap(b'"title": "Science"', b'"title": !!str "Science"')),
     reads("a-directive", first(b"%YAML 1.1\n---\n")),
-    reads("two-documents", lambda data: data + b"---\n" + data),
+    reads("two-documents-in-one-list", lambda data: data + b"---\n" + data),
     reads("a-merge-key", swap(b'"community"', b'<<: {"quorum": 1},\n "community"')),
     reads("an-alias-bomb", lambda data: data + BOMB),
     reads("more-bytes-than-are-read", lambda data: data + b"#" * 300_000 + b"\n"),
