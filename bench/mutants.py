@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,22 +46,29 @@ BESIDE = {
     "said": ["test_statement", "test_judge", "test_verify", "test_enactment", "test_approval"],
     "slsa": ["test_provenance"],
     "supposition": ["test_judge", "test_derived", "test_consent"],
+    "keys/armour": ["keys/test_packets", "keys/test_ssh", "keys/test_openpgp", "keys/test_material"],
     "keys/chains": ["keys/test_x509"],
     "keys/certificates": ["keys/test_x509", "keys/test_chains"],
     "keys/cms": ["keys/test_x509"],
     "keys/material": ["keys/test_batches"],
+    "keys/packets": ["keys/test_material", "keys/test_openpgp"],
     "keys/openpgp": ["keys/test_batches", "keys/test_material"],
     "keys/primitives": ["keys/test_ssh", "keys/test_wycheproof"],
     "keys/public_form": ["keys/test_material", "keys/test_packets", "keys/test_ssh"],
+    "keys/ssh": ["keys/test_material"],
     "keys/status": ["keys/test_openpgp"],
 }
 """Tests of other modules that say something of this one, beside those of its own name."""
 PROFILE = """
-settings.register_profile("mutants", deadline=None, derandomize=True, database=None, max_examples=25)
+from hypothesis import Phase
+
+UNSHRUNK = (Phase.explicit, Phase.generate)
+settings.register_profile("mutants", deadline=None, derandomize=True, database=None, max_examples=25, phases=UNSHRUNK)
 settings.load_profile("mutants")
 """
 RULED, TOLD = {"Refused", "Refusal"}, {"UserError", "EnvironmentLacks", "Transient"}
-WORDS = {"why", "hint"}
+WORDS = {"why", "hint", "package"}
+"""Arguments that only say what a person may do; `package` is where a program that lacks is found."""
 SENTENCE = re.compile(r"[A-Za-z,] [a-z]")
 NOTICED = ("killed", "timeout or crash")
 OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 33: "untested", None: "not run"}
@@ -68,11 +76,11 @@ OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 33: "untested", None: "not 
 
 @dataclass(frozen=True)
 class Made:
-    """A mutant: its name, the changed lines, and whether only words for people differ."""
+    """A mutant: its name, the changed lines, what sort of change: "text" for words for people, "same" where nothing can differ, or ""."""
 
     name: str
     diff: str
-    text: bool
+    sort: str
 
 
 def main() -> None:
@@ -114,7 +122,7 @@ def run(module: str, folder: Path, *, texts: bool, left: bool) -> None:
     result = folder / f"{module.replace('/', '-')}.json"
     before = {(one["name"], one["diff"]): one["outcome"] for one in json.loads(result.read_text())["mutants"]} if left else {}
     kept = {one.name: before[one.name, one.diff] for one in made if before.get((one.name, one.diff)) in NOTICED}
-    wanted = [one.name for one in made if (texts or not one.text) and one.name not in kept]
+    wanted = [one.name for one in made if (not one.sort or (texts and one.sort == "text")) and one.name not in kept]
     if wanted:
         with (copy / "log").open("w") as log:
             subprocess.run(
@@ -129,10 +137,10 @@ def run(module: str, folder: Path, *, texts: bool, left: bool) -> None:
     meta = copy / "mutants" / f"{file}.meta"
     codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
     outcomes = {name: OUTCOMES.get(code, "timeout or crash") for name, code in codes.items()} | kept
-    found = [{"name": one.name, "text": one.text, "diff": one.diff, "outcome": outcomes.get(one.name, "not run")} for one in made]
+    found = [{"name": one.name, "sort": one.sort, "diff": one.diff, "outcome": outcomes.get(one.name, "not run")} for one in made]
     result.write_text(json.dumps({"module": module, "mutants": found}, indent=1))
     print("\n".join(line(module, found)), flush=True)
-    if any(one["outcome"] == "not run" and not one["text"] for one in found):
+    if any(one["outcome"] == "not run" and not one["sort"] for one in found):
         print(f"{module}: mutmut did not finish, see {copy / 'log'}", flush=True)
     else:
         shutil.rmtree(copy)
@@ -153,7 +161,7 @@ def prepare(copy: Path, file: Path, tests: list[str]) -> None:
         "source_paths": ["src"],
         "only_mutate": [str(file)],
         "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no"],
         "also_copy": list(COPIED),
         "timeout_multiplier": 8,
         "timeout_constant": 2,
@@ -192,7 +200,7 @@ def mutants(copy: Path, file: Path) -> list[Made]:
     found = []
     for name in made.mutant_names:
         original, changed = functions[name.partition("__mutmut_")[0] + "__mutmut_orig"], functions[name]
-        found.append(Made(get_mutant_name(file, name), difference(original, changed), same(original.body, changed.body)))
+        found.append(Made(get_mutant_name(file, name), difference(original, changed), sort_of(original, changed)))
     return found
 
 
@@ -202,6 +210,31 @@ def difference(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
     if ast.dump(original.args) != ast.dump(changed.args):
         old, new = [ast.unparse(original.args), *old], [ast.unparse(changed.args), *new]
     return "\n".join([f"- {line.strip()}" for line in old if line not in new] + [f"+ {line.strip()}" for line in new if line not in old])
+
+
+def sort_of(original: ast.FunctionDef, changed: ast.FunctionDef) -> str:
+    """As in `Made`."""
+    if ast.dump(original.args) == ast.dump(changed.args):
+        if same(original.body, changed.body):
+            return "text"
+        if ast.dump(Spelt().visit(deepcopy(original))).replace(original.name, changed.name) == ast.dump(Spelt().visit(deepcopy(changed))):
+            return "same"
+    return ""
+
+
+class Spelt(ast.NodeTransformer):
+    """One spelling for what means the same in Python: "big" is the byte order anyway, names of codecs have no case,
+    and `usedforsecurity` changes no digest."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg != "usedforsecurity"]
+        match node:
+            case ast.Call(func=ast.Attribute(attr="to_bytes" | "from_bytes"), args=[first, ast.Constant(value="big")]):
+                node.args = [first]
+            case ast.Call(func=ast.Attribute(attr="encode" | "decode"), args=[ast.Constant(value=str(name)), *_]):
+                node.args[0] = ast.Constant(name.lower())
+        return node
 
 
 def same(old: object, new: object) -> bool:
@@ -214,6 +247,9 @@ def same(old: object, new: object) -> bool:
         return old.value == new.value or ((new.value is None or isinstance(new.value, str)) and SENTENCE.search(old.value) is not None)
     if isinstance(old, ast.Call) and isinstance(new, ast.Call) and isinstance(old.func, ast.Name) and old.func.id in RULED | TOLD:
         return same(data_of(old), data_of(new))
+    if isinstance(old, ast.Call) and isinstance(new, ast.Call):
+        named = [[keyword for keyword in call.keywords if keyword.arg not in WORDS] for call in (old, new)]
+        return same(old.func, new.func) and same(old.args, new.args) and same(*named)
     if isinstance(old, ast.AST) and isinstance(new, ast.AST):
         return all(same(getattr(old, field, None), getattr(new, field, None)) for field in old._fields)
     return old == new
@@ -234,11 +270,12 @@ def noticed(found: list[dict[str, str]]) -> int:
 
 
 def line(module: str, found: list[dict[str, str]]) -> list[str]:
-    """One row: the module, all mutants and those killed of them; those that change behaviour, killed, not killed, score."""
-    behaviour = [one for one in found if not one["text"]]
-    killed = noticed(behaviour)
-    score = f"{100 * killed / len(behaviour):.1f} %" if behaviour else "-"
-    return [f"| {module} | {len(found)} | {noticed(found)} | {len(behaviour)} | {killed} | {len(behaviour) - killed} | {score} |"]
+    """One row of the table."""
+    texts, alike = ([one for one in found if one["sort"] == sort] for sort in ("text", "same"))
+    rest = [one for one in found if not one["sort"]]
+    killed = noticed(rest)
+    score = f"{100 * killed / len(rest):.1f} %" if rest else "-"
+    return [f"| {module} | {len(found)} | {noticed(found)} | {len(texts)} | {len(alike)} | {len(rest)} | {killed} | {len(rest) - killed} | {score} |"]
 
 
 def table(folder: Path) -> list[str]:
@@ -246,7 +283,8 @@ def table(folder: Path) -> list[str]:
     results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     rows = [row for result in results for row in line(result["module"], result["mutants"])]
     total = line("all", [one for result in results for one in result["mutants"]])
-    return ["| module | mutants | killed | change behaviour | killed | left | score |", "|---|---|---|---|---|---|---|", *rows, *total]
+    head = "| module | mutants | killed of all | words | same | behaviour | killed | left | score |"
+    return [head, "|---|" + "---:|" * 8, *rows, *total]
 
 
 if __name__ == "__main__":

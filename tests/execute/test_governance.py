@@ -14,7 +14,8 @@ from support.keys import GpgHome
 from support.x509 import Grid
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.approving import approve
-from vmkeeper.execute.governance import revoke, sign_policy, vouch
+from vmkeeper.execute.governance import sign_policy, vouch
+from vmkeeper.execute.revoking import revoke
 from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins
 from vmkeeper.model.keys import Compromise
 from vmkeeper.repository.tags import raw_ref
@@ -282,6 +283,21 @@ def test_a_policy_that_fell_with_a_stolen_key_is_signed_again_alike(court: Court
     assert court.sign(bob).content == fell.content
     assert judge(court.chamber.sight(), pins, memory, court.authorities, court.now).enactments.current.number == 2
     assert court.proposed().fallen == ()
+
+
+def test_a_list_is_dropped_with_the_policy_that_is_without_it(court: Court, people: dict[str, Person]) -> None:
+    alice = people["alice"]
+    court.propose(alice, endorsers=(people["carol"],))
+    court.sign(alice)
+    pins = own_pins(court.repo.repository, court.chamber.sight())
+    court.repo.commit({"endorsers/team.yaml": None})
+    with pytest.raises(Untrusted, match="has vanished"):
+        judge(court.chamber.sight(), pins, Memory(), court.authorities, court.now)
+    found = court.proposed()
+    assert (found.number, [one.rule for one in found.fallen]) == (2, ["R4"])
+    court.sign(alice)
+    assert judge(court.chamber.sight(), pins, Memory(), court.authorities, court.now).enactments.current.policy.lists == {}
+    assert court.proposed().settled
 
 
 # Revocations

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from support.producer import NOW, Authority, Producer
+from support.here import HOSTS, OWNER, Here, kinds, notes
+from support.producer import NOW, Authority
 from support.repo import Repo
 from support.webserver import WebServer
-from vmkeeper.clouds.memory import MemoryCloud, World
+from vmkeeper.clouds.memory import MemoryCloud
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.pinning import Proposal, Wishes, pin, proposal
-from vmkeeper.execute.site import Reconciled, reconcile
-from vmkeeper.execute.walk import Done, Failed
-
-OWNER = "vmkeeper:here"
-HOSTS = ("127.0.0.1",)
-
-
-class Here:
-    """A producer, and a site that follows it with a cloud in memory."""
-
-    def __init__(self, folder: Path, server: WebServer) -> None:
-        self.server = server
-        self.producer = Producer(folder / "www", server.url, folder)
-        self.home = SiteHome(folder / "home")
-        self.world = World()
-        self.now = NOW
-
-    def init(self) -> None:
-        ca = self.producer.authority.write(self.home.folder.parent)
-        certificate = self.home.folder.parent / "lister.pem"
-        certificate.write_bytes(_pem(self.producer.lister.certificate))
-        wishes = Wishes((ca,), signer=certificate, allowed_hosts=HOSTS)
-        pin(self.home, proposal(self.producer.repo.repository, "here", wishes, self.now), (ca,))
-        self.producer.accepted = self.init
-
-    def run(self, fault=None, at: datetime | None = None, **options) -> Reconciled:
-        self.now = at or self.now
-        cloud = MemoryCloud(OWNER, self.world, fault)
-        return reconcile(self.producer.repo.repository, self.home, "here", lambda: self.now, connect=lambda _: cloud, **options)
-
-    def usable(self) -> list[str]:
-        return self.images("active")
-
-    def images(self, state: str) -> list[str]:
-        found = (image for image in self.world.images.values() if image.owner == OWNER and image.state == state and image.spec)
-        return sorted(f"{image.spec.appliance} {image.spec.version}" for image in found)
-
-
-def _pem(certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
+from vmkeeper.execute.site import reconcile
+from vmkeeper.execute.walk import Failed
 
 
 @pytest.fixture
@@ -66,14 +27,6 @@ def here(tmp_path: Path) -> Iterator[Here]:
         made.producer.all("debian-12", "2026.11.1")
         made.init()
         yield made
-
-
-def kinds(done: Reconciled) -> list[str]:
-    return [f"{outcome.action.kind} {outcome.action.subject}" for outcome in done.outcomes if isinstance(outcome, Done)]
-
-
-def notes(done: Reconciled) -> str:
-    return " | ".join(f"{note.subject}: {note.why}" for note in done.made.notes)
 
 
 def test_an_endorsed_and_approved_image_comes_and_the_second_run_does_nothing(here: Here) -> None:

@@ -94,6 +94,8 @@ class Producer:
         self.images: dict[str, HepixImage] = {}
         self.commits: dict[tuple[str, str], str] = {}
         self.releases: dict[tuple[str, str], tuple[Release, bytes]] = {}
+        self.provenances: dict[tuple[str, str], bytes] = {}
+        """What lies beside release records, where a builder signs it."""
         self.chain: list[bytes] = []
         self.version = 0
         self.repo.commit(
@@ -183,7 +185,7 @@ class Producer:
                 "recipe": made.recipe,
                 "files": signed_files(made),
                 "manifest": made.manifest.sha512,
-                "provenance": None,
+                "provenance": sha512_hex(self.provenances[name, version]) if (name, version) in self.provenances else None,
                 "rebuilt": False,
                 "policy": len(self.policies),
                 "not_before": issued,

@@ -123,7 +123,7 @@ def revoke(
     directory: Directory = HERE,
 ) -> int:
     """Void a stolen or lost key with a signed tag: one principal is enough, or the key itself."""
-    from vmkeeper.execute.governance import revoke as sign_revocation
+    from vmkeeper.execute.revoking import revoke as sign_revocation
     from vmkeeper.execute.signing import signing_key
 
     session = Session(directory)

@@ -63,6 +63,15 @@ def init(
     source: Annotated[
         str | None, typer.Option("--source", help="Where the site itself fetches the repository from: an address or a folder.", show_default=False)
     ] = None,
+    policy: Annotated[
+        int | None,
+        typer.Option(
+            "--policy",
+            min=1,
+            help="Go on from this policy as it says of itself, after the principals before it were lost. Default: the one in force.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before pinning.")] = False,
     directory: Directory = HERE,
 ) -> int:
@@ -73,7 +82,7 @@ def init(
 
     session = Session(directory)
     place, certificates = SiteHome.of(name, home), tuple(ca)
-    wishes = Wishes(certificates, signer, tuple(allow or ()), tuple(administrator or ()), quorum, source)
+    wishes = Wishes(certificates, signer, tuple(allow or ()), tuple(administrator or ()), quorum, source, policy)
     proposed = proposal(session.repository, name, wishes, session.now)
     session.say(fingerprints(proposed.pins))
     if is_pinned(place, proposed, certificates):

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vmkeeper.errors import Refused, UserError, VmkeeperError
+from vmkeeper.errors import Problems, Refused, UserError, VmkeeperError
+from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.home import read_ca_folder
 from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_head, read_pins, sight
 from vmkeeper.images.files import write_file
-from vmkeeper.model.site import Approval
+from vmkeeper.model.site import Approval, Site
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.source import parse_source
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.approval import decide
 from vmkeeper.trust.judge import Judgement, Sight
 from vmkeeper.trust.memory import Memory, read_memory, write_memory
+from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.trust.statement import TagName
 from vmkeeper.values import Version
@@ -76,7 +78,23 @@ def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progr
         return tuple(Judged(appliance, version, error.refusals) for appliance, version in named or [("*", "*")])
     if memory is not None:
         write_file(memory, write_memory(made.memory), mode=0o600)
-    return tuple(_judged(history, made))
+    return tuple(_judged(history, made, _decided(pinned, pins.parent / "site.yaml", made, history)))
+
+
+def _decided(pinned: Pins, accepted: Path, made: Judgement, history: RepositoryHistory) -> Site | Refusal | None:
+    """What the site of the pins decided, or why nothing counts; None where the pins are of no site: then all is approved.
+
+    accepted: where a site keeps the file that it accepted; without it the head's file may be that one.
+    """
+    if pinned.site is None:
+        return None
+    try:
+        data = accepted.read_bytes() if accepted.is_file() else history.files(history.head, "sites").get(f"{pinned.site.name}.yaml")
+        return read_site(site_in_force(pinned.site, made, data), pinned.site.name)
+    except Refused as error:
+        return Refusal.of(error)
+    except Problems as error:
+        return Refusal("R21", "the site's file cannot be read", str(error.problems[0]))
 
 
 def _bytes(path: Path) -> bytes:
@@ -86,15 +104,17 @@ def _bytes(path: Path) -> bytes:
         raise UserError("the pins cannot be read", where=str(path), why=error.strerror or str(error), hint="vmkeeper site init writes them") from None
 
 
-def _judged(history: RepositoryHistory, made: Judgement) -> Iterator[Judged]:
+def _judged(history: RepositoryHistory, made: Judgement, site: Site | Refusal | None) -> Iterator[Judged]:
     """Accepted is what one of the lists accepts; what no list accepts is refused for the reasons of all."""
+    approve, block = (site.approve, site.block) if isinstance(site, Site) else (_ANY, ())
+    shared = (site,) if isinstance(site, Refusal) else ()
     releases, broken = _releases(history)
     by_release: dict[tuple[str, Version], list[tuple[Refusal, ...]]] = {}
     for name, verdicts in made.verdicts.items():
         endorsers = made.enactments.current.policy.lists[name]
         frozen = made.frozen[name].refusals if name in made.frozen else ()
-        for decision in decide(verdicts, endorsers=endorsers, approve=_ANY, block=(), releases=releases):
-            by_release.setdefault((decision.appliance, decision.version), []).append((*decision.refusals, *frozen))
+        for decision in decide(verdicts, endorsers=endorsers, approve=approve, block=block, releases=releases):
+            by_release.setdefault((decision.appliance, decision.version), []).append((*decision.refusals, *frozen, *shared))
     if not made.verdicts:
         none = Refusal("R10", "the policy in force has no endorser list that counts", f"policy {made.enactments.current.number}")
         by_release = {release: [(none,)] for release in releases}

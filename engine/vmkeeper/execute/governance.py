@@ -1,11 +1,10 @@
-"""Sign what is not about a release: policies, revocations of keys, freshness statements (approvals: `approving`).
+"""Sign policies and freshness statements, and see what is in force for those who do (revocations: `revoking`, approvals: `approving`).
 
 Each signature is judged before its ref is written, as whoever follows the repository would judge it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,8 +12,7 @@ from datetime import datetime, timedelta
 
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.signing import SigningKey, owner, signed_tag
-from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins, policy_at, sight, stands, verifiers
-from vmkeeper.model.keys import Compromise, X509Key
+from vmkeeper.execute.verification import FRESHNESS_REF, RepositoryHistory, judge, own_pins, policy_at, sight, stands, unverified, verifiers
 from vmkeeper.repository.tags import create_tag, delete_tag, move_ref
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.chain import Links
@@ -27,22 +25,12 @@ from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.policy import FOLDER, Policy
 from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.trust.revocation import for_policies, marks
-from vmkeeper.trust.said import Freshness, ListMark, OfEndorser, PolicySignature, Revocation, Statement
+from vmkeeper.trust.said import Freshness, ListMark, PolicySignature, Statement
 from vmkeeper.trust.signature import Authenticator, Read
 from vmkeeper.trust.statement import TagName
 from vmkeeper.values import CommitId, Duration, Sha512
 
 SKEW = Duration.parse("5m")
-_LONGEST_REASON = 1000
-
-
-def _policy_number(name: str) -> int:
-    """Of a policy's tag; 0 for every other."""
-    try:
-        tag = TagName.parse(name)
-    except Refused:
-        return 0
-    return tag.number if tag.action == "policy" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +51,10 @@ class Chamber:
         return self.standing()[0]
 
     def standing(self) -> tuple[Judgement | None, tuple[Refusal, ...]]:
-        """What those who govern go on from. Where policies fell with the keys that signed them, so that nobody can conclude
-        anything, that is the last one which did not, and the refusals say what is to be mended. Raises Untrusted for anything else.
+        """What those who govern go on from, and why nobody can follow the repository as it is, if so.
+
+        Where policies fell with the keys that signed them it is the last one that did not; where the head drops a file of
+        the policy in force, for the next one to drop it, it is that policy. Raises Untrusted for anything else.
         """
         seen = self.sight()
         try:
@@ -78,11 +68,9 @@ class Chamber:
         try:
             return judge(seen, pins, Memory(), self.authorities, self.clock()), ()
         except Untrusted as error:
-            numbers = {_policy_number(name) for name in seen.tags}
-            for cut in sorted((one for one in numbers if one > pins.policy.number), reverse=True):
-                kept = replace(seen, tags={name: raw for name, raw in seen.tags.items() if _policy_number(name) < cut}, freshness=None)
+            for earlier in _earlier(self, seen):
                 with suppress(Untrusted):
-                    return judge(kept, pins, Memory(), self.authorities, self.clock()), error.refusals
+                    return judge(earlier, pins, Memory(), self.authorities, self.clock()), error.refusals
             raise
 
     def now(self) -> datetime:
@@ -133,6 +121,35 @@ class Proposed:
             if len(have) < quorum:
                 others = ", ".join(name for name in names if name not in have)
                 yield f"{quorum - len(have)} more of {whose} principals: {others}"
+
+
+class _Earlier(RepositoryHistory):
+    """The same mainline with the files of an earlier head."""
+
+    def __init__(self, chamber: Chamber, head: CommitId) -> None:
+        super().__init__(chamber.repository, chamber.head)
+        self.root(), self.on_mainline(head)  # both are read once, from the real head
+        self.head = head
+
+
+def _earlier(chamber: Chamber, seen: Sight) -> Iterator[Sight]:
+    """What is there without the newest policies, one more at a time; and with endorsers/ as each of them found it."""
+    policies = {name: raw for name, raw in seen.tags.items() if _policy_number(name)}
+    for number in sorted({_policy_number(name) for name in policies}, reverse=True):
+        kept = {name: raw for name, raw in seen.tags.items() if _policy_number(name) <= number}
+        yield replace(seen, tags=kept, freshness=None)
+        for commit in {said.commit for name, raw in policies.items() if _policy_number(name) == number and (said := unverified(raw))}:
+            if seen.history.on_mainline(commit):
+                yield replace(seen, tags=kept, freshness=None, history=_Earlier(chamber, commit))
+
+
+def _policy_number(name: str) -> int:
+    """Of a policy's tag; 0 for every other."""
+    try:
+        tag = TagName.parse(name)
+    except Refused:
+        return 0
+    return tag.number if tag.action == "policy" else 0
 
 
 def proposed(chamber: Chamber) -> Proposed:
@@ -203,75 +220,6 @@ def sign_policy(chamber: Chamber, key: SigningKey, lifetime: Duration | None = N
     return said
 
 
-def revoke(chamber: Chamber, key: SigningKey, holder: str, revoked: str, since: int, reason: str) -> Revocation:
-    """Void a key from a place in its owner's chain on.
-
-    since: the last serial of the owner's tags (for who is only a principal: the last policy number) that stays good; 0: none.
-    Raises UserError where the key is not the holder's, the place is not there or is not one, or the signer may not revoke it.
-    """
-    judgement = chamber.judgement()
-    if judgement is None:
-        raise UserError("no policy is in force: nobody has signed one", hint="until then no key counts, and none has to be voided")
-    everybody = tuple(_people(judgement, own_pins(chamber.repository, chamber.sight(), chamber.authorities)))
-    _known_key(judgement, everybody, holder, revoked)
-    if not 1 <= len(reason) <= _LONGEST_REASON:
-        raise UserError(f"the reason has to have 1 to {_LONGEST_REASON} characters", where="--reason")
-    own = [one for one in everybody if one.name == holder] if key.id == revoked else []
-    person = owner((*judgement.enactments.current.policy.principals, *own), key)
-    if person is None:
-        hint = "a principal revokes any key, its owner the one that signs; others ask one of them"
-        raise UserError(f"your key {key.id} may not revoke a key of {holder}", hint=hint)
-    taken = chamber.sight().tags
-    number = next(n for n in range(1, len(taken) + 2) if f"revoke/{holder}/{person.name}/{n}" not in taken)
-    said = Revocation(
-        repository=judgement.reader.repository,
-        key=key.id,
-        issued=chamber.now(),
-        holder=holder,
-        revoked=revoked,
-        since=_place(judgement, holder, since),
-        by=person.name,
-        number=number,
-        commit=chamber.head,
-        reason=reason,
-    )
-    write_tag(chamber, said, key, person)
-    return said
-
-
-def _known_key(judgement: Judgement, everybody: tuple[Holder, ...], holder: str, revoked: str) -> None:
-    """Raises UserError where the holder has no such key. A certificate is named by its own digest, also where the policy names whose it is."""
-    keys = [one for person in everybody if person.name == holder for one in person.keys]
-    names = {key_id(one) for one in keys if not isinstance(one, X509Key) or one.certificate is not None}
-    any_certificate = any(isinstance(one, X509Key) and one.certificate is None for one in keys)
-    if revoked in names or (any_certificate and re.fullmatch(r"x509:[0-9a-f]{64}", revoked)):
-        return
-    reads = (*judgement.reads, *judgement.enactments.accepted)
-    names |= {one.signed_by.key for one in reads if any_certificate and one.signed_by and one.said and one.said.signer == holder}
-    if any_certificate:
-        names.add("x509:SHA-256, of any certificate of this name")
-    raise UserError(f"{holder} has no key {revoked}", hint=f"keys of {holder}: {', '.join(sorted(names)) or 'none; is the name right?'}")
-
-
-def _place(judgement: Judgement, holder: str, since: int) -> Compromise:
-    """The place in a holder's chain of tags; for who has signed no tag of that serial, the number of a policy."""
-    if since == 0:
-        return Compromise()
-    tags = [one for one in judgement.reads if isinstance(one.said, OfEndorser) and one.said.endorser == holder]
-    here = [one for one in tags if isinstance(one.said, OfEndorser) and one.said.serial == since]
-    if len({one.sha512 for one in here}) > 1:
-        hint = "stand by the serial before, and sign anew with another key what was right"
-        raise UserError(f"{holder} has signed several tags with serial {since}", where=", ".join(one.tag for one in here), hint=hint)
-    if here:
-        return Compromise(serial=since, sha512=here[0].sha512)
-    enactments = judgement.enactments
-    if any(one.name == holder for each in enactments.policies for one in each.policy.principals) and since <= enactments.current.number:
-        return Compromise(serial=since)
-    highest = max((one.said.serial for one in tags if isinstance(one.said, OfEndorser)), default=0)
-    hint = f"the highest is {highest}; 0 leaves nothing that the key has signed"
-    raise UserError(f"{holder} has signed no tag with serial {since}", where="--stands-by", hint=hint)
-
-
 def vouch(chamber: Chamber, key: SigningKey, lists: tuple[ListMark, ...], lifetime: Duration | None = None) -> Freshness:
     """Sign and publish a statement of what is there now. lists: published image lists. lifetime: seconds."""
     judgement, _pins = in_force(chamber)
@@ -306,14 +254,6 @@ def in_force(chamber: Chamber) -> tuple[Judgement, Pins]:
     seen = chamber.sight()
     pins = own_pins(chamber.repository, seen, chamber.authorities)
     return judge(seen, pins, Memory(), chamber.authorities, chamber.clock()), pins
-
-
-def _people(judgement: Judgement, pins: Pins) -> Iterator[Holder]:
-    """Everybody with a key, now or once; those who are no more may still void what they signed."""
-    for one in reversed(judgement.enactments.policies):
-        yield from one.policy.everybody()
-    if pins.site is not None:
-        yield from pins.site.administrators
 
 
 def write_tag(chamber: Chamber, said: Statement, key: SigningKey, person: Holder | None, *, replace: bool = False) -> None:

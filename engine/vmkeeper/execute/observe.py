@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import cast
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds import connect as connect_cloud
 from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
 from vmkeeper.documents.kinds import KINDS
-from vmkeeper.documents.load import load
 from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Refused, UserError, VmkeeperError
+from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url, verified_list
 from vmkeeper.execute.verification import judge, mainline_head, sight
@@ -34,7 +33,7 @@ from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.pins import PinnedImageList, Pins
 from vmkeeper.trust.verify import Accepted
-from vmkeeper.values import Version, format_time, sha512_hex
+from vmkeeper.values import Version, format_time
 
 Fetch = Callable[[str], bytes]
 """Brings a signed list by its URL."""
@@ -87,36 +86,6 @@ def site_cloud(home: SiteHome, name: str) -> Cloud:
     return connect_cloud(read_site(data, name).platform, site=name, folder=home.cloud)
 
 
-def read_site(data: bytes, name: str) -> Site:
-    """A site's file; raises Problems where it is wrong."""
-    return cast("Site", load(KINDS["site"], data, f"sites/{name}.yaml"))
-
-
-def site_in_force(home: SiteHome, pins: Pins, judgement: Judgement, name: str) -> bytes:
-    """The site's file as its administrators signed it, or as it was accepted here; never what a maintainer merged.
-
-    Raises Refused (R20) where there is none.
-    """
-    if pins.site is None or pins.site.name != name:
-        hint = f"pin it: vmkeeper site init {name}"
-        raise Refused(
-            "R20", "the pins are not those of this site", where=name, why=f"they are for {pins.site.name if pins.site else 'no site'}", hint=hint
-        )
-    path = f"sites/{name}.yaml"
-    if pins.site.administrators:
-        if not judgement.consents:
-            why = "; ".join(map(str, judgement.refused_consents)) or "nobody has signed one"
-            raise Refused(
-                "R20", "no approval of the site's file is in force", where=path, why=why, hint=f"administrators sign: vmkeeper approve {name}"
-            )
-        return judgement.consents[-1].data
-    accepted = home.site_file()
-    if accepted is None or sha512_hex(accepted) != pins.site.file:
-        hint = f"accept it again: vmkeeper site init {name}"
-        raise Refused("R20", "the site's file is not the one that was accepted here", where=str(home.folder / "site.yaml"), hint=hint)
-    return accepted
-
-
 def look(
     repository: Repository,
     home: SiteHome,
@@ -137,7 +106,10 @@ def look(
     progress.step("trust", f"judging {len(seen.tags)} signed tags")
     judgement = judge(seen, pins, home.memory(), home.authorities(pins), now)
     catalogue = Catalogue.at(repository, head)
-    site_file = site_in_force(home, pins, judgement, name)
+    if pins.site is None or pins.site.name != name:
+        why, hint = f"they are for {pins.site.name if pins.site else 'no site'}", f"pin it: vmkeeper site init {name}"
+        raise Refused("R20", "the pins are not those of this site", where=name, why=why, hint=hint)
+    site_file = site_in_force(pins.site, judgement, home.site_file())
     site = read_site(site_file, name)
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
@@ -175,11 +147,13 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
     """One list, and what is to be thought of its offers and of the site's images that came from it."""
     pin = looking.pins.image_list(subscription.list)
     if pin is None:
-        looking.lists.append(Subscribed(subscription.list, "", Unusable("the site has not pinned this list; pin it with: vmkeeper site init")))
+        looking.lists.append(
+            Subscribed(subscription.list, "", Unusable("the site has not pinned this list; pin it with: vmkeeper site init", decides=True))
+        )
         return
     if pin.endorsers not in looking.judgement.verdicts:
         number = looking.judgement.enactments.current.number
-        looking.lists.append(Subscribed(pin.name, pin.uuid, Unusable(f"policy {number} in force has no endorser list {pin.endorsers}")))
+        looking.lists.append(Subscribed(pin.name, pin.uuid, Unusable(f"policy {number} in force has no endorser list {pin.endorsers}", decides=True)))
         return
     found, names = _list(looking, subscription, pin), _names(looking, pin)
     offers: tuple[Offer, ...] = ()
@@ -250,12 +224,18 @@ def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -
 
 
 def _not_withheld(looking: _Looking, found: HepixList) -> None:
-    """R15: the list is not older than the one that the freshness statement saw."""
-    fresh = looking.judgement.fresh.said
+    """R15: the list is not older than the one that the freshness statement saw, nor another one of the same version."""
+    fresh, seen = looking.judgement.fresh.said, looking.memory.lists[found.uuid]
     for mark in fresh.lists if fresh else ():
-        if mark.uuid == found.uuid and version_key(found.version) < version_key(mark.version):
-            why = f"version {found.version}, and {mark.version} was published by {format_time(fresh.issued) if fresh else ''}"
+        if fresh is None or mark.uuid != found.uuid:
+            continue
+        published = f"{mark.version} was published by {format_time(fresh.issued)}"
+        if version_key(found.version) < version_key(mark.version):
+            why = f"version {found.version}, and {published}"
             raise Refused("R15", "an older list than the published one", where=found.uuid, why=why, hint="fetch it from its source")
+        if version_key(found.version) == version_key(mark.version) and seen.sha512 != mark.sha512:
+            hint = "its publisher must give every change a higher hv:version"
+            raise Refused("R15", "another list than the published one of this version", where=found.uuid, why=published, hint=hint)
 
 
 def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:

@@ -12,10 +12,10 @@ from cryptography.x509 import Certificate
 from pydantic import ValidationError
 
 from vmkeeper.catalogue.catalogue import Catalogue
-from vmkeeper.errors import UserError
+from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listing import LIMIT, list_url
-from vmkeeper.execute.verification import judge, mainline_head, own_pins, sight
+from vmkeeper.execute.verification import judge, mainline_head, own_pins, pins_of_policy, sight
 from vmkeeper.images.web import read_url
 from vmkeeper.lists import smime
 from vmkeeper.model.imagelist import ImageList
@@ -55,6 +55,8 @@ class Wishes:
     """How many administrators must approve."""
     source: str | None = None
     """Where the site fetches the repository from by itself."""
+    policy: int | None = None
+    """Go on from the policy of this number as it says of itself, whoever signed those before: their principals are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ def proposal(repository: Repository, site: str, wishes: Wishes, now: datetime) -
     if document is None or data is None:
         raise UserError(f"there is no sites/{site}.yaml at commit {head[:12]}", hint="write and commit it first")
     seen = sight(repository, head)
-    pins = own_pins(repository, seen, Authorities(authorities))
-    judgement = judge(seen, pins, Memory(), Authorities(authorities), now)
+    known = Authorities(authorities)
+    pins = pins_of_policy(seen, wishes.policy, known) if wishes.policy else own_pins(repository, seen, known)
+    judgement = judge(seen, pins, Memory(), known, now)
     current = judgement.enactments.current
     lists: list[PinnedImageList] = []
     for name in dict.fromkeys(subscription.list for subscription in document.subscribe):
@@ -129,11 +132,24 @@ def _administrator(text: str) -> Holder:
 
 
 def pin(home: SiteHome, proposed: Proposal, certificates: tuple[Path, ...]) -> None:
-    """Write the pins and CA certificates. What was remembered of another repository is forgotten, times and lists are not."""
+    """Write the pins and CA certificates. What was remembered of another repository is forgotten, times and lists are not.
+
+    So is the policy that was in force here, where another one with its number is pinned now. Raises Refused (R3) where the
+    pinned one is older: a person compares fingerprints, and cannot see that there was more.
+    """
     with home.locked():
-        if home.pinned() and home.pins().repository != proposed.pins.repository:
-            memory = home.memory()
-            home.remember(Memory(newest=memory.newest, lists=memory.lists))
+        if home.pinned():
+            memory, mark = home.memory(), proposed.pins.policy
+            if home.pins().repository != proposed.pins.repository:
+                memory = Memory(newest=memory.newest, lists=memory.lists)
+            elif memory.policy is not None and mark.number < memory.policy.number:
+                why = f"policy {mark.number} is in force there, and policy {memory.policy.number} was in force here"
+                raise Refused(
+                    "R3", "the repository is older than what this site has seen", why=why, hint="fetch it with all its tags, then try again"
+                )
+            elif memory.policy is not None and mark.number == memory.policy.number:
+                memory = memory.model_copy(update={"policy": mark})
+            home.remember(memory)
         home.pin(to_yaml(proposed.pins), _named(certificates), proposed.site)
 
 

@@ -176,12 +176,20 @@ def own_pins(repository: Repository, seen: Sight, authorities: Authorities = _NO
     if file is not None:
         path = Path(file).expanduser()
         return read_pins(path.read_bytes(), str(path))
-    said = {one.content: one for raw in _first(seen) if (one := _unverified(raw)) is not None}
+    return pins_of_policy(seen, 1, authorities)
+
+
+def pins_of_policy(seen: Sight, number: int, authorities: Authorities = _NOBODY) -> Pins:
+    """Pins of the policy with a number, as it says of itself. Raises UserError where nobody has signed one, or several are there."""
+    said = {one.content: one for raw in _signatures(seen, number) if (one := unverified(raw)) is not None}
     found = [_pins_of(seen, one) for one in said.values()] if len(said) == 1 else _standing(seen, said.values(), authorities)
-    if len(found) != 1:
-        what = "there are several policies number 1" if said else "no policy is in force: nobody has signed one"
-        raise UserError(what, where=f"{FOLDER}/policy.yaml", hint="name your pins: git config vmkeeper.pins FILE" if said else _SIGN)
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    if said:
+        hint = "name your pins: git config vmkeeper.pins FILE"
+        raise UserError(f"there are several policies number {number}", where=f"{FOLDER}/policy.yaml", hint=hint)
+    what = "no policy is in force: nobody has signed one" if number == 1 else f"nobody has signed policy {number}"
+    raise UserError(what, where=f"{FOLDER}/policy.yaml", hint=_SIGN)
 
 
 def _pins_of(seen: Sight, first: PolicySignature) -> Pins:
@@ -242,13 +250,14 @@ def decisions_under(
     return suppose(made, policy_at(seen, commit), commit, seen.history.tree(commit, FOLDER))
 
 
-def _first(seen: Sight) -> list[bytes]:
-    return [raw for name, raw in sorted(seen.tags.items()) if name.startswith("policy/1/") and raw is not None]
+def _signatures(seen: Sight, number: int) -> list[bytes]:
+    return [raw for name, raw in sorted(seen.tags.items()) if name.startswith(f"policy/{number}/") and raw is not None]
 
 
-def _unverified(raw: bytes) -> PolicySignature | None:
+def unverified(raw: bytes | None) -> PolicySignature | None:
+    """What a policy tag says, whoever signed it."""
     try:
-        said = statement.parse(tagobject.parse(raw).payload)
+        said = statement.parse(tagobject.parse(raw).payload) if raw is not None else None
     except Refused:
         return None
     return said if isinstance(said, PolicySignature) else None

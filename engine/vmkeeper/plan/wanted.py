@@ -75,6 +75,8 @@ class Unusable:
 
     why: str
     expires: datetime | None = None
+    decides: bool = False
+    """Whether that settles what becomes of its images: nobody is there to vouch for them, rather than nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Subscribed:
 
     def silent(self, now: datetime) -> bool:
         """Whether nothing can be concluded from the list: it is unusable and the last good one has not run out."""
-        return isinstance(self.state, Unusable) and not self.expired(now)
+        return isinstance(self.state, Unusable) and not self.state.decides and not self.expired(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,15 @@ def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours:
     notes: list[Note] = []
     for found in lists:
         match found.state:
-            case Unusable(why):
-                notes.append(
-                    Note(
-                        f"list {found.name}", f"{why}; its images stay as they are" if found.silent(now) else f"{why}; the last good one has expired"
-                    )
+            case Unusable(why, decides=decides):
+                then = (
+                    "its images stay as they are"
+                    if found.silent(now)
+                    else "none of its images may be used"
+                    if decides
+                    else "the last good one has expired"
                 )
+                notes.append(Note(f"list {found.name}", f"{why}; {then}"))
             case Current(expires=expires) if found.expired(now):
                 notes.append(Note(f"list {found.name}", f"expired at {format_time(expires)}"))
             case Current(offers=offers):

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from vmkeeper.errors import Refused
-from vmkeeper.model.base import Document, FirstFormat
+from vmkeeper.model.base import Document, FirstFormat, Inconsistent
 from vmkeeper.model.keys import Dn
 from vmkeeper.trust.people import Holder, grouped, shared_keys, shown
 from vmkeeper.trust.said import PolicyMark
@@ -57,10 +57,10 @@ class PinnedSite(Document):
     @model_validator(mode="after")
     def _somebody(self) -> Self:
         if (self.file is None) != bool(self.administrators):
-            raise ValueError("a site is pinned by its file or by its administrators, not both and not neither")
+            raise Inconsistent("a site is pinned by its file or by its administrators, not both and not neither", "administrators")
         if self.administrators and self.quorum > len(self.administrators):
-            raise ValueError("more administrators must agree than there are")
-        _no_shared_keys(self.administrators)
+            raise Inconsistent("more administrators must agree than there are", "quorum")
+        _no_shared_keys(self.administrators, "administrators")
         return self
 
 
@@ -104,21 +104,21 @@ class Pins(Document):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         if len({one.name for one in self.image_lists}) != len(self.image_lists):
-            raise ValueError("an image list is pinned twice")
+            raise Inconsistent("an image list is pinned twice", "image_lists")
         if self.quorum > len(self.principals):
-            raise ValueError("more principals must agree than there are")
-        _no_shared_keys(self.principals)
+            raise Inconsistent("more principals must agree than there are", "quorum")
+        _no_shared_keys(self.principals, "principals")
         return self
 
 
-def _no_shared_keys(holders: tuple[Holder, ...]) -> None:
+def _no_shared_keys(holders: tuple[Holder, ...], field: str) -> None:
     if len({one.name for one in holders}) != len(holders):
-        raise ValueError("a name is there twice")
+        raise Inconsistent("a name is there twice", field)
     try:
         for refusal in shared_keys(holders):
-            raise ValueError(f"{refusal.why}: {refusal.evidence}")
+            raise Inconsistent(f"{refusal.why}: {refusal.evidence}", field)
     except Refused as error:
-        raise ValueError(error.what) from None
+        raise Inconsistent(error.what, field) from None
 
 
 def fingerprints(pins: Pins) -> str:

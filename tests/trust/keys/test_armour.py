@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkeeper.errors import Refused
-from vmkeeper.trust.keys.armour import LABELS, armour, dearmour, decode_signature
+from vmkeeper.trust.keys.armour import LABELS, armour, dearmour, decode_public_key, decode_signature
 
 LINE = "MIIFwwYJKoZIhvcNAQcCoIIFtDCCBbACAQExDTALBglghkgBZQMEAgEwCwYJKoZI"
 
@@ -47,4 +47,39 @@ def test_other_texts_are_refused(change) -> None:  # type: ignore[no-untyped-def
     assert change(text) != text
     with pytest.raises(Refused) as caught:
         dearmour("CMS", change(text))
+    assert caught.value.rule == "R10"
+
+
+@pytest.mark.parametrize("kind", sorted(LABELS))
+def test_what_is_no_base64_is_not_read_around(kind: str) -> None:
+    """Characters of another alphabet are no reason to read the others."""
+    for body in ("aGVs*bG8=", "aGVs-bG8=", "aGVsbG8", "aGVsbG8=é"):
+        with pytest.raises(Refused) as caught:
+            decode_signature(kind, f"-----BEGIN {LABELS[kind]}-----\n{body}\n-----END {LABELS[kind]}-----\n")
+        assert caught.value.rule == "R10"
+
+
+def test_comment_lines_of_other_programs_are_passed_over() -> None:
+    block = "-----BEGIN PGP SIGNATURE-----\nVersion: x\nComment: y\n\naGVsbG8=\n=abcd\n-----END PGP SIGNATURE-----\n"
+    assert decode_signature("PGP", block) == b"hello"
+    assert decode_signature("SSH", block.replace("PGP", "SSH").replace("\n=abcd", "")) == b"hello"
+
+
+def test_the_checksum_is_that_of_openpgp() -> None:
+    """The check value of CRC-24/OPENPGP: 0x21CF02 for the digits 1 to 9; of nothing, its initial value 0xB704CE."""
+    assert armour("PGP", b"123456789").splitlines()[-2:] == ["=Ic8C", "-----END PGP SIGNATURE-----"]
+    assert armour("PGP", b"").splitlines()[-2] == "=twTO"
+
+
+KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: x\n\naGVs\nbG8=\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+def test_a_public_key_block_is_read_without_its_comments_and_checksum() -> None:
+    assert decode_public_key(KEY) == decode_public_key(KEY.replace("\n=abcd", "").replace("\n", "\r\n")) == b"hello"
+
+
+@pytest.mark.parametrize("text", ["", KEY + KEY, KEY.replace("PUBLIC", "PRIVATE"), KEY.replace("aGVs", "aG*s"), KEY.replace("bG8=", "bG8")])
+def test_other_key_blocks_are_refused(text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        decode_public_key(text)
     assert caught.value.rule == "R10"

@@ -23,6 +23,7 @@ def test_a_slash_in_a_value_makes_another_name():
     joined, apart = of(("O", "CERN/CN=Alice")), of(("O", "CERN"), ("CN", "Alice"))
     assert joined != apart
     assert str(joined) != str(apart)
+    assert (str(joined), str(apart)) == ("/O=CERN\\/CN=Alice", "/O=CERN/CN=Alice")
     assert DistinguishedName.parse("/O=CERN/CN=Alice") == apart
     assert DistinguishedName.parse("/O=CERN/CN=Alice") != joined
 
@@ -35,7 +36,7 @@ def test_parts_set_beside_each_other_are_another_name():
     assert DistinguishedName.of(beside) != DistinguishedName.of(flat)
 
 
-@pytest.mark.parametrize("text", ["/CN=host/a.example.org", "/DC=org/CN=Robot: pilot - x", "/CN=a=b", "/O=x/emailAddress=a@b"])
+@pytest.mark.parametrize("text", ["/CN=host/a.example.org", "/CN=[a]", "/DC=org/CN=Robot: pilot - x", "/CN=a=b", "/O=x/emailAddress=a@b"])
 def test_names_that_people_write(text):
     assert str(DistinguishedName.parse(text)) == text
 

@@ -167,6 +167,7 @@ def test_a_long_temporary_folder_is_not_used(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_key_files_that_hold_something_else_are_refused(home: GpgHome, alice: Signer) -> None:
+    home.make("somebody-else")
     both = home.run("--armor", "--export").decode()
     secret = home.run("--armor", "--export-secret-keys", pgp_key(alice).fingerprint).decode()
     good = pgp_key(alice).armour
