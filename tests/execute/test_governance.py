@@ -15,15 +15,16 @@ from support.x509 import Grid
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.execute.approving import approve
 from vmkeeper.execute.governance import sign_policy, vouch
+from vmkeeper.execute.pinning import Wishes, proposal
 from vmkeeper.execute.revoking import revoke
-from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins
+from vmkeeper.execute.verification import FRESHNESS_REF, judge, own_pins, read_pins
 from vmkeeper.model.keys import Compromise
 from vmkeeper.repository.tags import raw_ref
 from vmkeeper.trust.freshness import Frozen
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import Holder
-from vmkeeper.trust.pins import PinnedSite, Pins
+from vmkeeper.trust.pins import PinnedSite, Pins, to_yaml
 from vmkeeper.trust.refusal import Untrusted
 from vmkeeper.trust.said import ListMark, PolicySignature
 from vmkeeper.values import Duration, sha512_hex
@@ -411,6 +412,16 @@ def test_a_certificate_is_named_by_its_digest(tmp_path: Path, people: dict[str, 
     assert not released(court, "1.1")
 
 
+def test_a_builder_voids_its_own_key_and_a_principal_any(fresh: Court, people: dict[str, Person]) -> None:
+    vouch(fresh.chamber, fresh.key(people["ci"]), ())
+    assert frozen(fresh) == []
+    revoke(fresh.chamber, fresh.key(people["ci"]), "ci", fresh.key(people["ci"]).id, 0, "lost")
+    assert frozen(fresh) == ["R12"]
+    revoke(fresh.chamber, fresh.key(people["alice"]), "dave", fresh.key(people["dave"]).id, 0, "lost")
+    with pytest.raises(UserError, match="no tag with serial 1"):
+        revoke(fresh.chamber, fresh.key(people["alice"]), "dave", fresh.key(people["dave"]).id, 1, "lost")
+
+
 def test_before_a_policy_nothing_is_revoked_or_vouched_for(court: Court, people: dict[str, Person]) -> None:
     court.propose(people["alice"])
     for act in (
@@ -515,8 +526,6 @@ def test_a_name_that_no_tag_can_have_is_refused(governed: Court, people: dict[st
 
 
 def test_an_administrator_voids_the_own_key_where_the_pins_are_known(governed: Court, people: dict[str, Person], tmp_path: Path) -> None:
-    from vmkeeper.trust.pins import to_yaml
-
     mallory, pins = governed.key(people["mallory"]), site_pins(governed, people["mallory"])
     governed.repo.commit({"sites/here.yaml": "title: One\n"})
     approve(governed.chamber, mallory, "here", None, pins)
@@ -525,6 +534,38 @@ def test_an_administrator_voids_the_own_key_where_the_pins_are_known(governed: C
     governed.repo.git.config["vmkeeper.pins"] = str(tmp_path / "pins.yaml")
     revoke(governed.chamber, mallory, "mallory", mallory.id, 0, "lost")
     assert in_force(governed, pins) == []
+
+
+def test_administrators_of_three_kinds_are_pinned_from_their_public_keys(
+    tmp_path: Path, gpg: GpgHome, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GNUPGHOME", str(gpg.path))
+    grid = Grid()
+    court = Court(tmp_path / "repository.git", grid.authorities())
+    ann, ben, erin = people["bob"], by_openpgp("ben", gpg), by_x509("erin", grid.erin, tmp_path / "certificates")
+    court.propose(people["alice"])
+    court.sign(people["alice"])
+    court.repo.commit({"sites/here.yaml": json.dumps({"title": "Here", "platform": {"type": "local"}})})
+    (tmp_path / "ben.asc").write_bytes(ben.file)
+    named = (f"ann={ann.key}.pub", f"ben={tmp_path}/ben.asc", f"erin={erin.key}")
+    proposed_pins = proposal(court.repo.repository, "here", Wishes((), administrators=named, quorum=3), court.now)
+    assert proposed_pins.site is None
+    pins = read_pins(to_yaml(proposed_pins.pins).encode(), "")
+    assert pins == proposed_pins.pins
+    for count, person in enumerate((ann, ben, erin)):
+        assert len(in_force(court, pins)) == 0, count
+        approve(court.chamber, court.key(person), "here", None, pins)
+    assert len(in_force(court, pins)) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", b"-----BEGIN CERTIFICATE-----\n", b"ssh-ed25519 AAAA\n"]
+)
+def test_what_is_no_public_key_is_no_administrators(governed: Court, tmp_path: Path, content: bytes) -> None:
+    governed.repo.commit({"sites/here.yaml": json.dumps({"title": "Here", "platform": {"type": "local"}})})
+    (tmp_path / "key.pub").write_bytes(content)
+    with pytest.raises(VmkeeperError):
+        proposal(governed.repo.repository, "here", Wishes((), administrators=(f"ann={tmp_path}/key.pub",)), governed.now)
 
 
 # Freshness

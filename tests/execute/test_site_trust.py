@@ -172,6 +172,15 @@ def test_a_stale_statement_freezes_then_hides_and_a_fresh_one_goes_on(fresh: Her
     assert fresh.usable() == [SECOND]
 
 
+def test_what_was_hidden_for_staleness_is_shown_again(fresh: Here) -> None:
+    fresh.producer.publish(expires=NOW + 200 * DAY)
+    assert kinds(fresh.run(at=NOW + 32 * DAY)) == [f"hide {FIRST}"]
+    assert fresh.run().outcomes == ()
+    fresh.vouch()
+    assert kinds(fresh.run()) == [f"show {FIRST}"]
+    assert fresh.run().outcomes == ()
+
+
 def test_the_sites_own_grace_counts(fresh: Here) -> None:
     fresh.producer.site(retire={"stale_grace": "1d", "grace": "7d"})
     fresh.vouch()

@@ -56,7 +56,7 @@ def test_a_dropped_tag_shows_before_and_after_it() -> None:
     del made.tags[names[1]]
     missing = "the tag with serial 2 is missing"
     assert broken(made) == {
-        names[0]: Refusal("R9", "a later tag of alice is missing, and may take this one back", missing, FETCH),
+        names[0]: Refusal("R9", "a tag of alice that is not older is missing, and may take this one back", missing, FETCH),
         **{name: Refusal("R9", "the chain of alice's tags is broken", missing, FETCH) for name in names[2:]},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from support.keys import NOW, SecurityKey, Signer, ssh_key, ssh_signer
 from support.trust import LIST, World, first_world, key_files, person, release
+from vmkeeper.errors import Refused
 from vmkeeper.trust import tagobject
 from vmkeeper.trust.keys.armour import armour, dearmour
 from vmkeeper.trust.keys.openpgp import GpgVerifier
 from vmkeeper.trust.keys.ssh import SSHVerifier
+from vmkeeper.trust.policy import read_policy
 from vmkeeper.trust.signature import Authenticator, Verifiers
 from vmkeeper.trust.verify import Accepted, Rejected
 from vmkeeper.values import Duration, visible
@@ -131,3 +134,27 @@ def test_any_signature_gets_a_verdict(target: Target, packet: bytes, kind: str) 
     assert not target.reads(signed + armour(kind, packet).encode())
     text = f"-----BEGIN {kind} SIGNATURE-----\n{base64.b64encode(packet).decode()}\n-----END {kind} SIGNATURE-----\n"
     assert not target.reads(signed + text.encode())
+
+
+_PATHS = ["policy.yaml", "science.yaml", "keys/a.asc", "sources/x/list.yaml", "sources/x/keys/a.asc", "README.md"]
+_TEXTS = st.sampled_from(
+    [
+        b"title: x\nquorum: 1\nprincipals: [{name: a, full_name: A, email: a@b, keys: [{type: ssh, key: ssh-ed25519 AAAA}]}]\n",
+        b"title: x\nquorum: 1\nprincipals: [{name: a, full_name: A, email: a@b, keys: [{type: openpgp, fingerprint: '"
+        + b"A" * 40
+        + b"', file: keys/a.asc}]}]\n",
+        b"title: x\ncommunity: c\npolicy: p\nendorsers: []\nbased_on: {list: science}\n",
+        b"title: x\ncommunity: c\npolicy: p\nendorsers: []\nbased_on: {list: l, source: x}\n",
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEAA==\n-----END PGP PUBLIC KEY BLOCK-----\n",
+        b"&a [*a]",
+        b"{",
+        b"",
+    ]
+)
+
+
+@given(files=st.dictionaries(st.sampled_from(_PATHS), _TEXTS | st.binary(max_size=200)))
+@settings(max_examples=300, deadline=None)
+def test_any_endorsers_tree_is_a_policy_or_refused(files: dict[str, bytes]) -> None:
+    with suppress(Refused):
+        read_policy(files).derivation(NOW)

@@ -103,13 +103,16 @@ def why(
     directory: Directory = HERE,
     site: Annotated[str | None, typer.Option("--site", help="Why this site does or does not run it.", show_default=False)] = None,
     home: Annotated[Path | None, typer.Option("--home", help="The site's own folder.", show_default=False)] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="What the site follows is in this bundle, instead of the network.", show_default=False)
+    ] = None,
 ) -> int:
     """Walk the chain of causes: why an appliance was built as it was and what it waits for."""
     session = Session(directory)
     if site is not None:
         from vmkeeper.cli.site import why_at_site
 
-        return why_at_site(session, name, site, home)
+        return why_at_site(session, name, site, home, bundle)
     from vmkeeper.execute.causes import chain_of_causes
 
     for line in chain_of_causes(session.repository, name):

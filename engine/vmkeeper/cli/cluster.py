@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vmkeeper.cli.session import CHANGES, HERE, DetailedExitCode, Directory, Output, OutputOption, Session
-from vmkeeper.cli.site import HomeOption
+from vmkeeper.cli.site import HomeOption, last_followed
 from vmkeeper.execute.walk import Done
 
 commands = typer.Typer(no_args_is_help=True, help="Run virtual clusters at a site.")
@@ -37,8 +37,8 @@ def plan(
     from vmkeeper.execute.home import SiteHome
     from vmkeeper.plan.render import as_json, as_markdown, as_text
 
-    session = Session(directory)
-    made, _ = planned(session.repository, SiteHome.of(site, home), name, site, session.now, replace=replace)
+    session, place = Session(directory), SiteHome.of(site, home)
+    made, _ = planned(last_followed(session, place), place, name, site, session.now, replace=replace)
     if output is Output.json:
         session.json({**as_json(made.plan), "notes": [{"subject": note.subject, "why": note.why} for note in made.notes]})
     elif output is Output.markdown:
@@ -65,12 +65,13 @@ def up(
     from vmkeeper.execute.cluster import up as bring_up
     from vmkeeper.execute.home import SiteHome
 
-    session = Session(directory)
+    session, place = Session(directory), SiteHome.of(site, home)
+    repository = last_followed(session, place)
     keys = public_keys(tuple(ssh_key) if ssh_key else own_keys(Path.home() / ".ssh"))
-    made, cloud = planned(session.repository, SiteHome.of(site, home), name, site, session.now, public_keys=keys, replace=replace)
+    made, cloud = planned(repository, place, name, site, session.now, public_keys=keys, replace=replace)
     if made.plan and not keys:
         session.say("note     no SSH key was found: nobody will be able to log in; give one with --ssh-key FILE")
-    done = bring_up(made, cloud, Catalogue.at(session.repository, made.plan.head), progress=session.progress())
+    done = bring_up(made, cloud, Catalogue.at(repository, made.plan.head), progress=session.progress())
     status = session.report(done.outcomes)
     for note in made.notes:
         session.say(f"note     {note.subject}: {note.why}")

@@ -49,7 +49,7 @@ def endorse(
 
     session = Session(directory, store)
     lifetime = _duration(valid)
-    head = session.repository.head()
+    head = session.mainline
     chosen = candidate(session.repository, head, name)
     desk = _desk(session, head, key, name, list_name)
     for line in describe(evidence(chosen, desk.verdicts(), session.store, desk.attested(chosen))):
@@ -80,7 +80,7 @@ def withdraw(
         raise UserError(str(error), where="--version") from None
     if not 1 <= len(reason) <= 1000:
         raise UserError("the reason has to have 1 to 1000 characters", where="--reason")
-    desk = _desk(session, session.repository.head(), key, name, list_name)
+    desk = _desk(session, session.mainline, key, name, list_name)
     _agree(session, yes, f"Withdraw {name} {wanted} as {desk.role.endorser.name} of {desk.role.endorsers.name}?")
     done = desk.withdraw(name, wanted, reason)
     session.say(f"{'Signed' if done.new else 'Withdrawn already:'} {done.tag}.")

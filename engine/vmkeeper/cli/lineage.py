@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session
-from vmkeeper.cli.site import HomeOption, follow
+from vmkeeper.cli.site import BundleOption, HomeOption, follow
 
 
 def log(
     site: Annotated[str, typer.Option("--site", help="The site that it runs at.")],
     subject: Annotated[str, typer.Argument(help="An appliance, machine, cluster or image. Default: all images.", show_default=False)] = "",
     home: HomeOption = None,
+    bundle: BundleOption = None,
     directory: Directory = HERE,
     output: OutputOption = Output.text,
 ) -> int:
@@ -23,12 +24,14 @@ def log(
     from vmkeeper.execute.observe import look
 
     session, place = Session(directory), SiteHome.of(site, home)
-    followed = follow(session, place, None)
+    followed = follow(session, place, bundle)
     view = look(followed.repository, place, site, session.now, fetch=followed.fetch)
     chains = lineage(view, followed.repository, subject)
     if output is Output.json:
         session.json({"version": 1, "chains": [[link.as_json() for link in chain] for chain in chains]})
         return 0
+    if not chains:
+        session.say(f"{site} has no images; bring them with: vmkeeper reconcile {site}")
     for number, chain in enumerate(chains):
         if number:
             session.say()

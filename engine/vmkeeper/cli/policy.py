@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace as replace_fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,9 @@ def show(directory: Directory = HERE, output: OutputOption = Output.text) -> int
         session.say("No policy is in force: nobody has signed one.")
     else:
         signers = ", ".join(sorted({read.tag.split("/")[-1] for read in before.signatures}))
-        session.say(f"Policy {before.number} is in force until {format_time(before.said.expires)}, signed by {signers}.")
+        until = before.said.expires
+        ended = f"in force, and has expired at {format_time(until)}" if until <= session.now else f"in force until {format_time(until)}"
+        session.say(f"Policy {before.number} is {ended}, signed by {signers}.")
         if found.in_force:
             _say_policy(session, found.policy)
     if not found.settled:
@@ -132,6 +135,9 @@ def revoke(
     _agree(yes, session, f"Void {revoked} of {holder} for ever, {kept}?")
     said = sign_revocation(chamber, chosen, holder, revoked, since, reason)
     session.say(f"Signed {said.ref}.")
+    for refusal in chamber.standing()[1]:
+        session.say(f"Sites will do nothing until a policy is signed again: {refusal}")
+        session.say("Read what is proposed now with: vmkeeper policy show")
     session.say(f"Publish it with: git push origin refs/tags/{said.ref}")
     return 0
 
@@ -161,7 +167,10 @@ def approve(
     session, place = Session(directory), SiteHome.of(site, home)
     chamber = _chamber(session)
     pins = place.pins() if place.pinned() else None
-    called = name or (None if pins else session.repository.config("vmkeeper.administrator"))
+    if pins is not None and pins.site is not None and pins.site.name == site:
+        chamber, called = replace_fields(chamber, authorities=place.authorities(pins)), name
+    else:
+        pins, called = None, name or session.repository.config("vmkeeper.administrator")
     text = session.repository.at(chamber.head).read(f"sites/{site}.yaml")
     if text is None:
         raise UserError("there is no such file", where=f"sites/{site}.yaml", hint="write and commit it first")
@@ -206,14 +215,9 @@ def freshness(
 
 
 def _chamber(session: Session) -> Chamber:
-    """The followed branch: what is signed anywhere else counts nowhere (R7)."""
     from vmkeeper.execute.governance import Chamber
-    from vmkeeper.execute.verification import mainline_head
 
-    head = mainline_head(session.repository)
-    if head != session.repository.head():
-        session.warn(f"this is about {head[:12]} of the followed branch, not about the commit that you stand on")
-    return Chamber(session.repository, head, session.authorities, lambda: datetime.now(UTC))
+    return Chamber(session.repository, session.mainline, session.authorities, lambda: datetime.now(UTC))
 
 
 def _duration(text: str | None) -> Duration | None:

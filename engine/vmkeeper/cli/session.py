@@ -75,6 +75,16 @@ class Session:
         return Repository.open(self.directory)
 
     @cached_property
+    def mainline(self) -> str:
+        """The head of the followed branch: what is signed anywhere else counts nowhere (R7). Says so where one stands on another commit."""
+        from vmkeeper.execute.verification import mainline_head
+
+        head = mainline_head(self.repository)
+        if head != self.repository.head():
+            self.warn(f"this is about {head[:12]} of the followed branch, not about the commit that you stand on")
+        return head
+
+    @cached_property
     def store(self) -> Store:
         """The store for image files, made if it is a folder that is not there yet."""
         from vmkeeper.images.store import Store

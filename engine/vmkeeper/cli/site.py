@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmkeeper.cli.session import CHANGES, HERE, DetailedExitCode, Directory, Output, OutputOption, Session, show_error
-from vmkeeper.errors import Transient
+from vmkeeper.errors import Transient, UserError
 from vmkeeper.execute.walk import Done, Failed, Outcome
 from vmkeeper.values import Size, format_time
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmkeeper.execute.site import Reconciled
     from vmkeeper.plan.site import SitePlan
     from vmkeeper.repository.tree import Repository
+    from vmkeeper.trust.refusal import Refusal
 
 commands = typer.Typer(no_args_is_help=True, help="Set up a site and see what a run at it would do.")
 
@@ -201,34 +202,46 @@ def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE,
     return 0
 
 
-def why_at_site(session: Session, appliance: str, site: str, home: Path | None) -> int:
+def why_at_site(session: Session, appliance: str, site: str, home: Path | None, bundle: Path | None = None) -> int:
     """Say for each version of an appliance whether the site may run it, by which rule not, and the nearest that it may."""
     from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.observe import look
+    from vmkeeper.execute.observe import look, too_late
     from vmkeeper.plan.wanted import Unusable
 
     place = SiteHome.of(site, home)
-    followed = follow(session, place, None)
+    followed = follow(session, place, bundle)
     view = look(followed.repository, place, site, session.now, fetch=followed.fetch)
     decisions = [decision for decision in view.decisions if decision.appliance == appliance]
     here = {str(i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec and i.spec.appliance == appliance}
     for found in view.lists:
         if isinstance(found.state, Unusable):
             session.say(f"The list {found.name} cannot be used: {found.state.why}")
+        if found.expired(session.now):
+            session.say(f"The list {found.name} has expired: nothing of it may run.")
+        if (late := too_late(found.frozen, view.site, session.now)) is not None:
+            session.say(f"Nothing of the list {found.name} may run: {late.why}")
+        elif found.frozen is not None:
+            since = f" since {format_time(found.frozen.since)}" if found.frozen.since else ""
+            session.say(f"Nothing new is registered from the list {found.name}{since}:")
+            _say_refusals(session, found.frozen.refusals)
     for decision in decisions:
         state = f" It is {here[str(decision.version)]} there." if str(decision.version) in here else " It is not there."
         session.say(f"{appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {site}.{state}")
         for verdict in decision.endorsements:
             session.say(f"  endorsed by {verdict.statement.endorser} with {verdict.signed_by.key} ({verdict.tag})")
-        for refusal in decision.refusals:
-            session.say(f"  {refusal}")
-            if refusal.hint:
-                session.say(f"    → {refusal.hint}")
+        _say_refusals(session, decision.refusals)
         if decision.nearest:
             session.say(f"  nearest version that may: {decision.nearest}")
     if not decisions:
         session.say(f"No list that {site} subscribes to offers {appliance}, and nobody endorsed it.")
     return 0
+
+
+def _say_refusals(session: Session, refusals: Iterable[Refusal]) -> None:
+    for refusal in refusals:
+        session.say(f"  {refusal}")
+        if refusal.hint:
+            session.say(f"    → {refusal.hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +259,7 @@ def follow(session: Session, place: SiteHome, bundle: Path | None) -> Followed:
     A source that cannot be reached now leaves what was fetched last; how long that is good is the freshness statement's matter.
     """
     from vmkeeper.execute.bundle import read_bundle
-    from vmkeeper.execute.following import follow, mirrored
+    from vmkeeper.execute.following import MIRROR, follow, mirrored
 
     pins = place.pins()
     hosts = pins.fetch.allowed_hosts
@@ -256,12 +269,19 @@ def follow(session: Session, place: SiteHome, bundle: Path | None) -> Followed:
         return Followed(repository, lambda url: carried.list_bytes(url.split("/")[-2]), carried.image_path)
     try:
         repository = follow(place.folder, session.directory, source=pins.source, allowed_hosts=hosts, progress=session.progress())
-    except Transient as error:
-        if pins.source is None:
+    except (Transient, UserError) as error:
+        if pins.source is None or not (place.folder / MIRROR).exists():
             raise
         session.warn(f"{error}; going on with what was fetched last")
         repository = mirrored(place.folder)
     return Followed(repository, None, lambda _sha512: None)
+
+
+def last_followed(session: Session, place: SiteHome) -> Repository:
+    """The followed repository as the last run at the site left it, without asking its source; the clone that -C names where there is none."""
+    from vmkeeper.execute.following import mirrored
+
+    return mirrored(place.folder) if place.pins().source is not None else session.repository
 
 
 def _status(done: Reconciled) -> int:

@@ -35,7 +35,7 @@ def approve(
     """Sign sites/NAME.yaml at the head as the site's next one; returns what is signed and whether it is new.
 
     name: how the site's pins call the administrator. pins: the site's own, where they are at hand: then the administrator
-    is the key's owner, and only what its administrators have signed counts. Without pins tags are taken as they lie.
+    is the key's owner, and only what its administrators have signed counts. Without them tags are taken as they lie.
     replace: take back what one signed under the same number, if it is not in force.
     """
     seen = chamber.sight()
@@ -44,7 +44,10 @@ def approve(
     if data is None:
         raise UserError("there is no such file", where=path, hint="write and commit it first")
     file = sha512_hex(data)
-    if pins is not None and pins.site is not None and pins.site.name == site and pins.site.administrators:
+    if pins is not None and pins.site is not None and pins.site.name == site:
+        if not pins.site.administrators:
+            hint = f"accept it there: vmkeeper site init {site}; or pin administrators with --administrator NAME=FILE"
+            raise UserError(f"nobody's approval counts at {site}: its pins name the one file that was accepted there", hint=hint)
         person: Holder | None = _administrator(pins.site.administrators, key, name)
         found = _verified(chamber, seen, pins, site)
         name = person.name if person else name

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vmkeeper.errors import Problems, Refused, UserError, VmkeeperError
+from vmkeeper.execute.bundle import CONTENTS, open_bundle
 from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.home import read_ca_folder
 from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_head, read_pins, sight
@@ -51,7 +53,7 @@ class Judged:
 
 
 def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progress: Progress | None = None) -> tuple[Judged, ...]:
-    """Judge the releases that the tags and the head of a repository name, by appliance and version.
+    """Judge the releases that the tags and the head of a repository, or of a bundle, name, by appliance and version.
 
     memory: a file of what was seen before; written anew, whole or not at all, with what was accepted now, and made where there
     is none; a damaged one is refused (R30). Raises UserError or Problems where the pins cannot be read.
@@ -62,7 +64,25 @@ def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progr
         before = read_memory(memory.read_bytes(), str(memory)) if memory is not None and memory.exists() else Memory()
     except UserError as error:
         return (Judged("*", "*", (Refusal("R30", error.what, f"{error.where}: {error.why}", error.hint),)),)
-    repository = Repository.open(directory)
+    with TemporaryDirectory(prefix="vmk-") as scratch:
+        try:
+            repository = opened(directory, Path(scratch))
+        except Refused as error:
+            return (Judged("*", "*", (Refusal.of(error),)),)
+        return _audit(repository, pinned, pins.parent, before, memory, now, progress)
+
+
+def opened(directory: Path, scratch: Path) -> Repository:
+    """The repository that a directory lies in, or that the bundle in it holds, which is unpacked into `scratch`."""
+    if not (directory / CONTENTS).is_file():
+        return Repository.open(directory)
+    open_bundle(directory, scratch / "repository.git")
+    return Repository.open(scratch / "repository.git")
+
+
+def _audit(
+    repository: Repository, pinned: Pins, folder: Path, before: Memory, memory: Path | None, now: datetime, progress: Progress
+) -> tuple[Judged, ...]:
     try:
         if pinned.source is not None:
             parse_source(pinned.source, pinned.fetch.allowed_hosts)
@@ -72,13 +92,13 @@ def audit(directory: Path, pins: Path, memory: Path | None, now: datetime, progr
         return (Judged("*", "*", (Refusal.of(error),)),)
     progress.step("trust", f"judging {len(seen.tags)} signed tags")
     try:
-        made = judge(seen, pinned, before, read_ca_folder(pins.parent / "ca", pinned.crls), now)
+        made = judge(seen, pinned, before, read_ca_folder(folder / "ca", pinned.crls), now)
     except Untrusted as error:
         named = [(appliance, str(version)) for appliance, version in sorted(_named(seen, history))]
         return tuple(Judged(appliance, version, error.refusals) for appliance, version in named or [("*", "*")])
     if memory is not None:
         write_file(memory, write_memory(made.memory), mode=0o600)
-    return tuple(_judged(history, made, _decided(pinned, pins.parent / "site.yaml", made, history)))
+    return tuple(_judged(history, made, _decided(pinned, folder / "site.yaml", made, history)))
 
 
 def _decided(pinned: Pins, accepted: Path, made: Judgement, history: RepositoryHistory) -> Site | Refusal | None:

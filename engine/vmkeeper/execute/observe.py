@@ -28,6 +28,7 @@ from vmkeeper.plan.wanted import Current, NotAllowed, Note, Offer, Standing, Sub
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.freshness import Frozen
 from vmkeeper.trust.judge import Judgement
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import TrustedEndorsers
@@ -115,9 +116,8 @@ def look(
     images = cloud.images()
     looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress, head, site, judgement, judgement.memory)
     if (proposed := catalogue.snapshot.read(f"sites/{name}.yaml")) is not None and _differs(proposed, site, name):
-        looking.notes.append(
-            Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once approved")
-        )
+        how = f"approved: vmkeeper approve {name}" if pins.site.administrators else f"accepted here: vmkeeper site init {name}"
+        looking.notes.append(Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once {how}"))
     marked = [image.spec for image in images if image.spec is not None and image.owner == cloud.owner]
     for subscription in site.subscribe:
         _see_list(looking, subscription, marked)
@@ -173,20 +173,17 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
     )
     looking.decisions += decisions
     made = _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()})
-    if (late := _too_late(looking, pin)) is not None:
+    if (late := too_late(looking.judgement.frozen.get(pin.endorsers), looking.site, looking.now)) is not None:
         made = dict.fromkeys(made, late)
     looking.standings |= made
 
 
-def _too_late(looking: _Looking, pin: PinnedImageList) -> NotAllowed | None:
+def too_late(frozen: Frozen | None, site: Site, now: datetime) -> NotAllowed | None:
     """What becomes of everything under a list that nothing fresh was heard of for longer than the site's grace."""
-    frozen = looking.judgement.frozen.get(pin.endorsers)
-    if frozen is None or frozen.since is None or looking.now < frozen.since + timedelta(seconds=looking.site.retire.stale_grace):
+    if frozen is None or frozen.since is None or now < frozen.since + timedelta(seconds=site.retire.stale_grace):
         return None
     why = "; ".join(map(str, frozen.refusals))
-    return NotAllowed(
-        "stale", f"nothing fresh since {format_time(frozen.since)}, longer than the site's grace of {looking.site.retire.stale_grace}: {why}"
-    )
+    return NotAllowed("stale", f"nothing fresh since {format_time(frozen.since)}, longer than the site's grace of {site.retire.stale_grace}: {why}")
 
 
 def _standings(
@@ -216,16 +213,17 @@ def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -
         url = list_url(document.url, subscription.list)
         looking.progress.step(subscription.list, f"fetching {url}")
         authorities = looking.home.authorities(looking.pins)
-        found, looking.memory = verified_list(looking.fetch(url), pin, authorities, looking.memory, looking.now, looking.pins.clock_skew)
-        _not_withheld(looking, found)
+        found, memory = verified_list(looking.fetch(url), pin, authorities, looking.memory, looking.now, looking.pins.clock_skew)
+        _not_withheld(looking.judgement, found, memory)
+        looking.memory = memory
     except VmkeeperError as error:
         return Unusable(str(error), last.expires if last else None)
     return found
 
 
-def _not_withheld(looking: _Looking, found: HepixList) -> None:
+def _not_withheld(judgement: Judgement, found: HepixList, memory: Memory) -> None:
     """R15: the list is not older than the one that the freshness statement saw, nor another one of the same version."""
-    fresh, seen = looking.judgement.fresh.said, looking.memory.lists[found.uuid]
+    fresh, seen = judgement.fresh.said, memory.lists[found.uuid]
     for mark in fresh.lists if fresh else ():
         if fresh is None or mark.uuid != found.uuid:
             continue

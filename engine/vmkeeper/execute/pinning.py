@@ -20,6 +20,7 @@ from vmkeeper.images.web import read_url
 from vmkeeper.lists import smime
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.keys import SSHKey, X509Key
+from vmkeeper.repository.source import parse_source
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.keys.interface import HeldKey, HeldOpenPGPKey
@@ -28,7 +29,7 @@ from vmkeeper.trust.keys.packets import read_certificate
 from vmkeeper.trust.keys.ssh import public_key_of
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import Holder
-from vmkeeper.trust.pins import FetchPolicy, PinnedImageList, PinnedSite, Pins, to_yaml
+from vmkeeper.trust.pins import PinnedImageList, Pins, to_yaml
 from vmkeeper.values import sha256_hex, sha512_hex
 
 
@@ -92,17 +93,26 @@ def proposal(repository: Repository, site: str, wishes: Wishes, now: datetime) -
         who = _of_certificate(wishes.signer) if wishes.signer else _of_list(source, name, authorities, now, wishes.allowed_hosts)
         lists.append(PinnedImageList(name=name, uuid=source.uuid, signer=who.subject, ca=who.issuer, endorsers=source.endorsed_by))
     administrators = tuple(map(_administrator, wishes.administrators))
-    pinned = PinnedSite(name=site, file=None if administrators else sha512_hex(data), administrators=administrators, quorum=wishes.quorum)
+    if wishes.quorum > 1 and not administrators:
+        raise UserError("nobody is named who could make up a quorum", where="--quorum", hint="name them: --administrator NAME=FILE")
+    if wishes.source is not None:
+        parse_source(wishes.source, wishes.allowed_hosts)
     fields = {
         "policy": current.mark,
         "quorum": current.policy.document.quorum,
         "principals": current.policy.principals,
         "image_lists": tuple(lists),
-        "site": pinned,
+        "site": {"name": site, "file": None if administrators else sha512_hex(data), "administrators": administrators, "quorum": wishes.quorum},
         "source": wishes.source,
-        "fetch": FetchPolicy(allowed_hosts=wishes.allowed_hosts),
+        "fetch": {"allowed_hosts": wishes.allowed_hosts},
     }
-    return Proposal(Pins.model_validate({**dict(pins), **fields}), None if administrators else data)
+    try:
+        made = Pins.model_validate({**dict(pins), **fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, why = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise UserError("this cannot be pinned", where=where, why=why, hint="see: vmkeeper site init --help") from None
+    return Proposal(made, None if administrators else data)
 
 
 def _administrator(text: str) -> Holder:

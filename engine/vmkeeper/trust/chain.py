@@ -100,8 +100,8 @@ def breaks(signed: Mapping[str, tuple[Sha512, OfEndorser]], links: Links, reposi
             found[name] = Refusal("R9", why, name, "the endorser has to take one of the two away")
         elif gaps[name].why:
             found[name] = Refusal("R9", f"the chain of {said.endorser}'s tags is broken", gaps[name].why, _FETCH)
-        elif said.serial < missing[said.endorser]:
-            why = f"a later tag of {said.endorser} is missing, and may take this one back"
+        elif said.serial <= missing[said.endorser]:
+            why = f"a tag of {said.endorser} that is not older is missing, and may take this one back"
             found[name] = Refusal("R9", why, f"the tag with serial {missing[said.endorser]} is missing", _FETCH)
     return found
 

@@ -6,15 +6,14 @@ Form: in-toto Attestation Framework, Statement v1.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import ValidationError
 
-from vmkeeper.documents.json_guard import read_json
-from vmkeeper.errors import Problems, Refused
+from vmkeeper.errors import Refused
+from vmkeeper.trust.canonical import read_canonical
 from vmkeeper.trust.said import STATEMENTS, Statement
 from vmkeeper.trust.tagobject import MAXIMUM
 from vmkeeper.values import canonical_json
@@ -81,7 +80,7 @@ def parse(data: bytes) -> Statement:
 
     Raises Refused: R22 for what is not JSON or not a statement of ours, R32 for another byte form of one.
     """
-    value = _canonical(data)
+    value = read_canonical(data, "the statement", MAXIMUM)
     kind = value.get("predicateType") if isinstance(value, dict) else None
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
@@ -96,18 +95,3 @@ def parse(data: bytes) -> Statement:
     if encode(statement) != data:
         raise Refused("R32", "the statement does not name its subjects as we do", why="written again, it has other bytes")
     return statement
-
-
-def _canonical(data: bytes) -> Any:
-    """The JSON value of a canonical text, which by its form has no key twice, no NaN and no other reading (rule R22)."""
-    try:
-        value = json.loads(data)
-        if canonical_json(value) == data:
-            return value
-    except (ValueError, RecursionError):
-        pass  # the reader below says what is wrong, with its place
-    try:
-        read_json(data, "", limit=MAXIMUM)
-    except Problems as error:
-        raise Refused("R22", "the message is not JSON that has one reading", why=str(error.problems[0])) from None
-    raise Refused("R32", "the statement is not in canonical form", why="written again, it has other bytes")

@@ -108,7 +108,7 @@ def _message(message: bytes) -> tuple[bytes, str, bytes]:
             break
     else:
         raise Refused("R10", "the tag does not end in one OpenPGP, SSH or CMS signature block", why=_text(signature.partition(b"\n")[0]))
-    if body.count(b"\n") != 1 or not body.endswith(b"\n"):
+    if body.count(b"\n") != 1:  # the block begins a line, so it ends the one before
         raise Refused("R32", "the tag's message is not one line of JSON before the signature")
     _text(body)
     return body[:-1], kind, signature

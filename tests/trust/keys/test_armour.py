@@ -78,7 +78,10 @@ def test_a_public_key_block_is_read_without_its_comments_and_checksum() -> None:
     assert decode_public_key(KEY) == decode_public_key(KEY.replace("\n=abcd", "").replace("\n", "\r\n")) == b"hello"
 
 
-@pytest.mark.parametrize("text", ["", KEY + KEY, KEY.replace("PUBLIC", "PRIVATE"), KEY.replace("aGVs", "aG*s"), KEY.replace("bG8=", "bG8")])
+@pytest.mark.parametrize(
+    "text",
+    ["", KEY + KEY, KEY.replace("PUBLIC", "PRIVATE"), KEY.replace("aGVs", "aG*s"), KEY.replace("bG8=", "bG8"), KEY.replace("bG8=", "bG8=aGVs")],
+)
 def test_other_key_blocks_are_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
         decode_public_key(text)
