@@ -13,7 +13,7 @@ import typer
 
 from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session
 from vmkeeper.errors import UserError
-from vmkeeper.values import Duration, format_time
+from vmkeeper.values import Duration, format_time, visible
 
 if TYPE_CHECKING:
     from vmkeeper.execute.governance import Chamber, Proposed
@@ -77,6 +77,24 @@ def _say_policy(session: Session, policy: Policy) -> None:
         session.say(f"  builder {builder.name}: {builder.id}")
     if policy.document.freshness:
         session.say(f"  freshness statements by {', '.join(policy.document.freshness.signers)}")
+
+
+@commands.command("pins")
+def pins(directory: Directory = HERE) -> int:
+    """Print pins of the policy in force, for whoever audits or follows the repository. Compare the fingerprints by another way first."""
+    from vmkeeper.execute.governance import in_force
+    from vmkeeper.trust.pins import fingerprints, to_yaml
+
+    session = Session(directory)
+    judgement, own = in_force(_chamber(session))
+    current = judgement.enactments.current
+    held = {"policy": current.mark, "quorum": current.policy.document.quorum, "principals": current.policy.principals}
+    made = own.model_copy(update=held)
+    session.warn("compare this with what its principals told you by another way, before you trust it:")
+    for line in fingerprints(made).splitlines():
+        session.err.print(visible(line), markup=False)
+    session.out.file.write(to_yaml(made))
+    return 0
 
 
 @commands.command("sign")

@@ -39,8 +39,15 @@ ForceOption = Annotated[bool, typer.Option("--force-retire", help="Retire more i
 def init(
     name: SiteName,
     ca: Annotated[
-        list[Path], typer.Option("--ca", help="A CA certificate (PEM) that list signers' certificates must lead to.", exists=True, dir_okay=False)
-    ],
+        list[Path] | None,
+        typer.Option(
+            "--ca",
+            help="A CA certificate (PEM) that signers' certificates must lead to; needed where the site subscribes to a list.",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     signer: Annotated[
         Path | None,
@@ -82,7 +89,7 @@ def init(
     from vmkeeper.trust.pins import fingerprints
 
     session = Session(directory)
-    place, certificates = SiteHome.of(name, home), tuple(ca)
+    place, certificates = SiteHome.of(name, home), tuple(ca or ())
     wishes = Wishes(certificates, signer, tuple(allow or ()), tuple(administrator or ()), quorum, source, policy)
     proposed = proposal(session.repository, name, wishes, session.now)
     session.say(fingerprints(proposed.pins))

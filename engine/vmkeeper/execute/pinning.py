@@ -76,6 +76,8 @@ def proposal(repository: Repository, site: str, wishes: Wishes, now: datetime) -
     document, data = catalogue.site(site), catalogue.snapshot.read(f"sites/{site}.yaml")
     if document is None or data is None:
         raise UserError(f"there is no sites/{site}.yaml at commit {head[:12]}", hint="write and commit it first")
+    if document.subscribe and not authorities:
+        raise UserError("the site subscribes to lists, and no authority is named", where=f"sites/{site}.yaml", hint="give --ca FILE")
     seen = sight(repository, head)
     known = Authorities(authorities)
     pins = pins_of_policy(seen, wishes.policy, known) if wishes.policy else own_pins(repository, seen, known)
