@@ -95,6 +95,7 @@ EQUIVALENT = {
         r"\('', 1\)": "the size of a curve without a name is not read",
     },
     "keys/ssh": {
+        r"rstrip\('XX=XX'\)": "43 digits of base64 for 32 bytes never end in X",
         r"prefix=|XXkey\.pubXX|KEY\.PUB": "the name of a temporary file",
         r"decode_signature\((None|'XXSSHXX'|'ssh'), ": "the kind tells only OpenPGP from the others, and stands in words",
     },

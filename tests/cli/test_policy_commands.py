@@ -207,6 +207,17 @@ def test_a_policy_that_fell_is_told_with_the_way_out(vmkeeper: Typed) -> None:
     assert "It is in force." in vmkeeper.out
 
 
+def test_a_list_that_is_dropped_goes_with_its_policy(vmkeeper: Typed) -> None:
+    vmkeeper.court.propose(vmkeeper.people["alice"], endorsers=(vmkeeper.people["carol"],))
+    sign(vmkeeper, "alice")
+    vmkeeper.court.repo.commit({"endorsers/team.yaml": None})
+    assert vmkeeper("policy", "show") == 0
+    assert vmkeeper.out.startswith("Nobody follows this repository: R4: a file of the policy in force has vanished")
+    assert sign(vmkeeper, "alice") == 0
+    assert "It is in force." in vmkeeper.out
+    assert vmkeeper.out.endswith("Publish it together with the commit: git push --atomic origin main refs/tags/policy/2/alice\n")
+
+
 def test_a_tree_that_is_no_policy_is_refused_with_its_place(vmkeeper: Typed) -> None:
     vmkeeper.court.repo.commit({"endorsers/policy.yaml": "title: [\n"})
     for words in (("policy", "show"), ("policy", "sign", "--yes", "--key", vmkeeper.people["alice"].key)):

@@ -134,6 +134,29 @@ def test_a_site_without_administrators_and_without_builders_has_a_shorter_chain(
     assert chain[-1].note == "accepted here with vmkeeper site init"
 
 
+def test_a_source_that_is_nowhere_and_provenance_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    """Without builders nobody checks either; the endorser answers for the bytes alone."""
+    with WebServer(tmp_path / "www") as server:
+        here = Here(tmp_path, server)
+        producer, one = here.producer, ("debian-12", "2026.11.1")
+        producer.release(*one)
+        made = producer.releases[one][0].model_copy(update={"commit": "b" * 40})
+        record = made.model_dump_json().encode()
+        producer.releases[one], producer.provenances[one] = (made, record), b"nonsense"
+        files = {"appliances/debian-12/release.yaml": record, "appliances/debian-12/provenance.json": b"nonsense"}
+        producer.commits[one] = producer.repo.commit(files, "odd")
+        producer.endorse(*one)
+        producer.offer(*one)
+        producer.publish()
+        here.init()
+        here.run()
+        (chain,) = chains(here)
+    notes = {link.kind: link.note for link in chain}
+    assert "not in this repository's history" in notes["source"]
+    assert "it cannot be read" in notes["provenance"]
+    assert "endorsement" in notes
+
+
 def test_an_empty_site_has_no_chains_and_says_what_it_has(tmp_path: Path) -> None:
     with WebServer(tmp_path / "www") as server:
         here = Here(tmp_path, server)

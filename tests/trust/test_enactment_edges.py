@@ -89,3 +89,71 @@ def test_r12_a_key_that_ends_now_has_ended() -> None:
     assert lapsed(ended, NOW - timedelta(seconds=1)) is None
     assert lapsed(ended, NOW) == Refusal("R12", "keys that signed policy 1 have expired", "policy/1/a, policy/1/b", hint)
     assert lapsed(replace(current, signatures=(one, ends[1])), NOW) is None
+
+
+def tags_of(found: Enactments) -> list[str]:
+    return [one.tag for one in found.pending]
+
+
+def test_tags_that_bring_nothing_into_force_are_shown_as_pending() -> None:
+    made = world(a=A, b=B)
+    made.enact(propose(made), previous="0" * 128)
+    assert tags_of(enactments(made)) == ["policy/2/a", "policy/2/b"]
+    made = world()
+    made.enact(propose(made), tree="0" * 128)
+    assert ([one.rule for one in enactments(made).refusals], tags_of(enactments(made))) == (["R4"], ["policy/2/a"])
+    made = world()
+    made.enact(made.commit({"endorsers/policy.yaml": b"nothing"}))
+    assert tags_of(enactments(made)) == ["policy/2/a"]
+    made = world()
+    longest = enactments(made).current.policy.document.maximum_lifetime
+    made.enact(propose(made), expires=ISSUED + timedelta(seconds=longest + 1))
+    assert tags_of(enactments(made)) == ["policy/2/a"]
+
+
+def test_r5_a_policy_whose_own_principals_have_not_signed_is_pending() -> None:
+    made = world()
+    made.principals = {"a": A, "b": B}
+    document = policy(principal("b", B), quorum=1)
+    made.enact(made.propose(document, {LIST: endorser_list(person("alice", ALICE))}), "a")
+    found = enactments(made)
+    assert found.refusals == (Refusal("R5", "1 of its own 1 principals must sign it too", "policy/2/a"),)
+    assert (found.current.number, tags_of(found)) == (1, ["policy/2/a"])
+
+
+def test_r5_r16_every_tag_of_a_number_is_named() -> None:
+    made = world(a=A, b=B)
+    made.enact(made.propose(policy(principal("a", A), principal("b", B), quorum=2), {LIST: endorser_list(person("alice", ALICE))}))
+    assert enactments(made).current.number == 2
+    made.enact(propose(made), "a")
+    said = said_in(made.tags["policy/3/a"])
+    assert said is not None
+    made.enact(propose(made), number=5)
+    ahead = Refusal("R16", "policy 5 is not the one after 2", "policy/5/a, policy/5/b", "policies come into force one by one")
+    assert enactments(made).refusals == (Refusal("R5", "2 of 2 principals must sign it", "policy/3/a"), ahead)
+    made.enact(propose(made), "b", number=3)
+    assert enactments(made).refusals[0] == Refusal("R5", "2 of 2 principals must sign it", "policy/3/a, policy/3/b")
+
+
+def test_r3_whoever_is_no_principal_is_told_by_their_tag() -> None:
+    made = world()
+    made.principals["zoe"] = B
+    made.enact(propose(made), "zoe")
+    expected = Refusal("R3", "zoe is not a principal of the policy before", "policy/2/zoe")
+    assert expected in enactments_of(made).refusals
+
+
+def enactments_of(made: World) -> Enactments:
+    """As the site sees it that has pinned the first principal only."""
+    zoe = made.principals.pop("zoe")
+    found = enactments(made)
+    made.principals["zoe"] = zoe
+    return found
+
+
+def test_r12_a_key_that_is_void_after_a_policy_still_brought_it_in() -> None:
+    for last, number in ((1, 1), (2, 2)):
+        made = world(a=A, b=B)
+        made.enact(propose(made), "b")
+        made.revoke(A, "b", B.id, "a", serial=last)
+        assert enactments(made).current.number == number

@@ -33,3 +33,13 @@ def test_r8_another_pinned_policy_than_the_statement_knows_is_told() -> None:
         made.judge(SSH)
     hint = "fetch the repository again, with all its tags, from its source"
     assert caught.value.refusals == (Refusal("R8", "policy 1 is withheld or another one", "0" * 128, hint),)
+
+
+def test_a_bad_statement_freezes_since_the_last_good_one_ended() -> None:
+    made = world()
+    good = made.vouch(CI)
+    memory = made.judge(SSH).memory
+    made.vouch(ALICE)
+    frozen = made.judge(SSH, memory=memory).fresh.frozen
+    assert frozen is not None
+    assert (frozen.since, [one.rule for one in frozen.refusals]) == (good.expires, ["R10"])

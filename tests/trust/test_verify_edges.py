@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from support.keys import BORN, ISSUED, NOW, SecurityKey
-from support.trust import APPLIANCE, SSH, World, builder, changed, first_world, person, release
+from support.trust import APPLIANCE, LIST, SSH, World, builder, changed, endorser_list, first_world, person, policy, principal, release, said_in
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.trust.keys.interface import Claim, SignedBy
 from vmkeeper.trust.keys.ssh import SSHVerifier
 from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.said import PolicyMark, PolicySignature
 from vmkeeper.trust.verify import Accepted, Rejected, said_by
 from vmkeeper.values import format_time, sha512_hex
 
-ROOT, ALICE, BUILDER = (SecurityKey().plain_signer() for _ in range(3))
+ROOT, ALICE, BOB, CAROL, BUILDER = (SecurityKey().plain_signer() for _ in range(5))
 SECOND = timedelta(seconds=1)
 
 
@@ -31,8 +32,8 @@ class Ending(SSHVerifier):
         return SignedBy(found.key, found.material, None, self.until)
 
 
-def made(policy: dict[str, Any] | None = None, **fields: Any) -> World:
-    world = first_world(ROOT, person("alice", ALICE, **fields), **(policy or {}))
+def made(fields_of_policy: dict[str, Any] | None = None, **fields: Any) -> World:
+    world = first_world(ROOT, person("alice", ALICE, **fields), **(fields_of_policy or {}))
     world.record_release(release("1"))
     return world
 
@@ -194,3 +195,32 @@ def test_what_well_signed_tags_say_is_told_whether_they_count_or_not() -> None:
     said = world.statement(ALICE, world.head)
     good, bad = Accepted("a", "", said, SignedBy("k", "m")), Rejected("b", (Refusal("R13", "late"),), said)
     assert said_by([good, Rejected("c", (Refusal("R10", "who"),)), bad]) == [said, said]
+
+
+def test_r3_whoever_endorses_was_an_endorser_of_the_list_under_the_policy_named() -> None:
+    world = first_world(ROOT, person("alice", ALICE))
+    bob = person("bob", BOB)
+    for lists in ({LIST: endorser_list(bob)}, {"other": endorser_list(bob)}, {LIST: endorser_list(bob, person("alice", ALICE))}):
+        world.enact(world.propose(policy(principal("root", ROOT)), lists))
+    head = world.record_release(release("1"))
+    for number, allowed in ((1, False), (2, True), (3, False), (4, True)):
+        name = world.endorse(BOB, head, "bob", policy=number)
+        found = told(world, name)
+        why = f"bob could not endorse {APPLIANCE} with this key under policy {number}"
+        assert found == ([] if allowed else [("R3", why, "policy 4 is in force", "endorse it again, under the policy in force")])
+
+
+def test_r3_what_was_before_the_pinned_policy_is_judged_by_that() -> None:
+    world = first_world(ROOT, person("alice", ALICE))
+    before = world.last_policy()
+    assert before is not None
+    world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("bob", BOB))}))
+    world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("bob", BOB), person("carol", CAROL))}))
+    second = said_in(world.tags["policy/2/root"])
+    assert isinstance(second, PolicySignature)
+    pins = world.pins(policy=PolicyMark(number=2, sha512=second.content))
+    head = world.record_release(release("1"))
+    bobs = world.endorse(BOB, head, "bob", policy=1)
+    carols = world.endorse(CAROL, head, "carol", policy=1)
+    assert told(world, bobs, pins=pins) == []
+    assert [one[0] for one in told(world, carols, pins=pins)] == ["R3"]

@@ -124,7 +124,10 @@ def sign(
     in_force = after.previous is not None and after.previous.number >= said.number
     state = "It is in force." if in_force else f"It still needs {'; and '.join(after.missing())}."
     session.say(f"{'Signed already:' if said in found.signatures else 'Signed'} {said.ref}, valid until {format_time(said.expires)}. {state}")
-    session.say(f"Publish it with: git push {'--force ' if replace else ''}origin refs/tags/{said.ref}")
+    vanished = any(refusal.rule == "R4" for refusal in found.fallen)
+    commit = f"{session.repository.config('vmkeeper.mainline') or 'main'} " if vanished else ""
+    how = f"{'--atomic ' if vanished else ''}{'--force ' if replace else ''}origin {commit}"
+    session.say(f"Publish it {'together with the commit' if vanished else 'with'}: git push {how}refs/tags/{said.ref}")
     return 0
 
 

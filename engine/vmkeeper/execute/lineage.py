@@ -10,6 +10,7 @@ from vmkeeper.clouds.interface import CloudImage, CloudMachine
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.execute.observe import View
 from vmkeeper.execute.verification import RepositoryHistory
+from vmkeeper.repository.tags import is_ancestor
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.enactment import Enacted
 from vmkeeper.trust.history import Record
@@ -91,10 +92,10 @@ def _release(repository: Repository, history: RepositoryHistory, commit: str, ap
     assert record is not None  # an endorsement that counts was compared with it
     release = record.release
     yield _commit(repository, "release", f"{appliance} {release.version}", commit, f"recorded in {commit}, sha512 {record.sha512}")
-    try:
+    if is_ancestor(repository, release.commit, history.head):
         yield _commit(repository, "source", release.commit, release.commit, f"recipe {release.recipe}")
-    except UserError:
-        yield Link("source", release.commit, note=f"recipe {release.recipe}; the commit is not in this repository")
+    else:
+        yield Link("source", release.commit, note=f"recipe {release.recipe}; the commit is not in this repository's history")
     yield from _provenance(record)
 
 

@@ -180,7 +180,10 @@ def own_pins(repository: Repository, seen: Sight, authorities: Authorities = _NO
 
 
 def pins_of_policy(seen: Sight, number: int, authorities: Authorities = _NOBODY) -> Pins:
-    """Pins of the policy with a number, as it says of itself. Raises UserError where nobody has signed one, or several are there."""
+    """Pins of the policy with a number, as it says of itself.
+
+    Raises UserError where nobody has signed one, or several are there; Untrusted where that cannot be told.
+    """
     said = {one.content: one for raw in _signatures(seen, number) if (one := unverified(raw)) is not None}
     found = [_pins_of(seen, one) for one in said.values()] if len(said) == 1 else _standing(seen, said.values(), authorities)
     if len(found) == 1:
@@ -188,6 +191,8 @@ def pins_of_policy(seen: Sight, number: int, authorities: Authorities = _NOBODY)
     if said:
         hint = "name your pins: git config vmkeeper.pins FILE"
         raise UserError(f"there are several policies number {number}", where=f"{FOLDER}/policy.yaml", hint=hint)
+    if seen.oddities:
+        raise Untrusted(seen.oddities)  # what cannot be read one way is not read, and says nothing of who has signed
     what = "no policy is in force: nobody has signed one" if number == 1 else f"nobody has signed policy {number}"
     raise UserError(what, where=f"{FOLDER}/policy.yaml", hint=_SIGN)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.keys import ssh_key, ssh_public, sshsig
+from support.refusals import refusal
 from vmkeeper.trust.keys import ssh
 
 DATA = b"what is signed\n"
@@ -84,3 +85,12 @@ def test_a_fingerprint_loses_its_padding_and_nothing_else() -> None:
         ends.add(found[-1])
     assert "8" in ends
     assert ssh.PublicKey("x", b"").fingerprint == "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+
+
+def test_a_public_key_is_a_type_and_base64_and_nothing_else(key: Path) -> None:
+    text = ssh_public(key)
+    assert ssh.read_public_key(text).type == "ssh-ed25519"
+    for changed in (f"{text} comment", text.replace("AAAA", "AA*AA", 1)):
+        rule, what, _ = refusal(lambda changed=changed: ssh.read_public_key(changed))  # type: ignore[misc]
+        assert (rule, what) == ("R10", "the SSH key is not base64")
+    assert refusal(lambda: ssh.read_public_key(text.replace("ssh-ed25519", "ssh-rsa")))[2] == "ssh-rsa"
