@@ -253,11 +253,12 @@ def test_a_signature_that_no_site_would_accept_writes_no_tag(site: Site) -> None
     create_tag(site.repository, f"endorse/{APPLIANCE}/9/alice/1", raw or b"")
     site.git("tag", "-d", second.tag)
     before = list_tags(site.repository)
+    judgement, pins = in_force(site.chamber)
+    alice = role(judgement.enactments.current.policy, signing_key(site.repository), APPLIANCE)
+    who = Signatory(signing_key(site.repository, site.bob), alice, pins, NOBODY, lambda: datetime.now(UTC))
+    desk, chosen = Desk(site.repository, site.repository.head(), who), candidate(site.repository, site.repository.head(), APPLIANCE)
     with pytest.raises(Refused, match="no site would accept"):
-        judgement, pins = in_force(site.chamber)
-        alice = role(judgement.enactments.current.policy, signing_key(site.repository), APPLIANCE)
-        who = Signatory(signing_key(site.repository, site.bob), alice, pins, NOBODY, lambda: datetime.now(UTC))
-        Desk(site.repository, site.repository.head(), who).endorse(candidate(site.repository, site.repository.head(), APPLIANCE))
+        desk.endorse(chosen)
     assert list_tags(site.repository) == before
 
 

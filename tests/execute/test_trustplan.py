@@ -190,9 +190,14 @@ def test_files_that_are_not_committed_only_ask_for_signatures(world: World, tmp_
 
 
 def test_where_nothing_was_before_nothing_is_lost(world: World) -> None:
+    world.listed(lambda v: v.update(title="Another title"))
     made = world.plan(base="")
     assert [action.id for action in made.actions if action.destroys] == []
     assert made.actions[0].id == "enact:policy"
+
+
+def test_a_policy_that_is_signed_is_not_foretold(world: World) -> None:
+    assert "enact:policy" not in [action.id for action in world.plan(base="").actions]
 
 
 def test_what_is_foretold_is_no_part_of_the_digest(world: World) -> None:

@@ -83,7 +83,7 @@ def endorser_list(*people: Endorser, lifetime: str = "90d", **fields: Any) -> En
 
 
 def policy(*principals: Person, quorum: int = 1, **fields: Any) -> Policy:
-    return Policy(title="Policy", quorum=quorum, principals=principals, **fields)
+    return Policy(**{"title": "Policy", "quorum": quorum, "principals": principals, **fields})
 
 
 def holder(name: str, *signers: Signer) -> Holder:

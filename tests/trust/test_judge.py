@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.keys import NOW, SecurityKey
+from support.keys import NOW, SecurityKey, Signer, ssh_key, ssh_signer
 from support.trust import LIST, SSH, World, builder, endorser_list, first_world, person, policy, principal, release, rules, untrusted
 from vmkeeper.documents.dump import dump
 from vmkeeper.errors import Refused
@@ -145,10 +146,26 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     made = world()
     memory = made.judge(SSH).memory
     pins = made.pins()
-    made.odd = (Refusal("R32", "x"),)
+    made.odd = (Refusal("R23", "x"),)
     made.tags.clear()
     made.line = made.line[:1]
-    assert untrusted(lambda: made.judge(SSH, pins=pins, memory=memory, now=NOW - timedelta(days=1))) == {"R32", "R8", "R13", "R2", "R1", "R5"}
+    assert untrusted(lambda: made.judge(SSH, pins=pins, memory=memory, now=NOW - timedelta(days=1))) == {"R23", "R8", "R13", "R2", "R1", "R5"}
+    for rule in ("R24", "R32"):
+        made.odd = (Refusal(rule, "nothing can be read in one way"),)
+        assert untrusted(lambda: made.judge(SSH, pins=pins, memory=memory, now=NOW - timedelta(days=1))) == {rule}
+
+
+def test_a_key_whose_revocation_is_remembered_cannot_stop_a_site(ssh: Signer, other_ssh: Signer, tmp_path: Path) -> None:
+    third = ssh_signer(ssh_key(tmp_path))
+    made = World({"root": ssh, "other": other_ssh})
+    people = (principal("root", ssh), principal("other", other_ssh))
+    made.enact(made.propose(policy(*people), {LIST: endorser_list(person("alice", third))}), "root")
+    made.revoke(other_ssh, "root", ssh.id, "other", serial=1)
+    pins = made.pins()
+    memory = made.judge(SSH, pins=pins).memory
+    made.enact(made.propose(policy(*people, title="stolen"), {LIST: endorser_list(person("alice", third))}), "root")
+    assert made.judge(SSH, pins=pins, memory=memory).enactments.current.number == 1
+    assert untrusted(lambda: made.judge(SSH, pins=pins)) == {"R12"}
 
 
 def test_a_history_that_cannot_be_read_is_refused_by_its_rule() -> None:

@@ -144,12 +144,35 @@ def _in_force(
 ) -> tuple[Enactments, tuple[Read, ...], dict[str, tuple[Void, ...]], list[Refusal]]:
     """Policies, revocations, void keys, and policies that fell with the keys that signed them (R12).
 
-    Who may revoke follows from the policies, and which policies are in force from what is revoked: keys only ever become
-    void, until nothing changes. Where a policy fell, the one before it does not come back by itself: it may have people
-    whom the later one dropped.
+    Where a policy fell, the one before it does not come back by itself: it may have people whom the later one dropped. What
+    was signed with a key whose revocation is remembered was never in force here, and cannot fall.
     """
     policy_tags, revoke_tags = _below(sight, "policy/"), _below(sight, "revoke/")
-    links, spoilt, highest = Links(objects, {}), dict[str, tuple[Void, ...]](), 0
+    links = Links(objects, {})
+    known = {name: raw for name, raw in revoke_tags.items() if name in reader.seen}
+    _, _, spoilt, _ = _settled(policy_tags, known, {}, pins, reader, links)
+    enactments, revoked, spoilt, highest = _settled(policy_tags, revoke_tags, spoilt, pins, reader, links)
+    if highest == enactments.current.number:
+        return enactments, revoked, spoilt, []
+    hint = f"the principals sign policy {enactments.current.number + 1} again; where too few are left, pin the site anew"
+    why = f"policy {highest} was signed with keys that are revoked"
+    return enactments, revoked, spoilt, [Refusal("R12", why, ", ".join(sorted({one.tag for each in spoilt.values() for one in each})), hint)]
+
+
+def _settled(
+    policy_tags: Mapping[str, bytes | None],
+    revoke_tags: Mapping[str, bytes | None],
+    spoilt: dict[str, tuple[Void, ...]],
+    pins: Pins,
+    reader: Authenticator,
+    links: Links,
+) -> tuple[Enactments, tuple[Read, ...], dict[str, tuple[Void, ...]], int]:
+    """What is in force once all revocations have had their effect, and the highest policy that ever was on the way.
+
+    Who may revoke follows from the policies, and which policies are in force from what is revoked: keys only ever become
+    void, until nothing changes.
+    """
+    highest = 0
     while True:
         enactments = enact(policy_tags, pins, reader, for_policies(spoilt, links))
         highest = max(highest, enactments.current.number)
@@ -157,13 +180,8 @@ def _in_force(
         revoked = revocations(revoke_tags, _offices(enactments), everybody, reader)
         found = widened(joined_with(spoilt, void(revoked, everybody)), (*enactments.accepted, *revoked))
         if found == spoilt:
-            break
+            return enactments, revoked, spoilt, highest
         spoilt = found
-    if highest == enactments.current.number:
-        return enactments, revoked, spoilt, []
-    hint = f"the principals sign policy {enactments.current.number + 1} again; where too few are left, pin the site anew"
-    why = f"policy {highest} was signed with keys that are revoked"
-    return enactments, revoked, spoilt, [Refusal("R12", why, ", ".join(sorted({one.tag for each in spoilt.values() for one in each})), hint)]
 
 
 def _offices(enactments: Enactments) -> list[Office]:
