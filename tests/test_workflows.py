@@ -135,7 +135,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def test_the_loop_is_there() -> None:
-    assert {words[0] for _, words in commands()} == {"check", "plan", "apply", "publish", "refresh"}
+    assert {words[0] for _, words in commands()} == {"check", "plan", "apply", "publish", "freshness", "refresh"}
 
 
 @pytest.mark.parametrize(("name", "words"), commands())

@@ -244,7 +244,11 @@ class TestDecisions:
             (f"{ZERO} {'b' * 40} refs/tags/withdraw/base/1/alice/1", ("publish",)),
             (f"{'a' * 40} {'b' * 40} refs/tags/endorse/base/1/alice/1", ()),
             (f"{ZERO} {'b' * 40} refs/heads/endorse/base", ()),
-            (f"{ZERO} {'b' * 40} refs/tags/policy/1/alice", ()),
+            (f"{ZERO} {'b' * 40} refs/tags/policy/1/alice", ("publish",)),
+            (f"{'a' * 40} {'b' * 40} refs/tags/policy/1/alice", ("publish",)),
+            (f"{'a' * 40} {ZERO} refs/tags/policy/1/alice", ()),
+            (f"{ZERO} {'b' * 40} refs/tags/revoke/alice/bob/1", ("publish",)),
+            (f"{ZERO} {'b' * 40} refs/tags/approve/here/1/carol", ()),
             (f"{ZERO} {'b' * 40} {APPLIED}", ()),
         ],
     )

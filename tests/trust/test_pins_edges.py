@@ -27,7 +27,7 @@ KIND = Kind("pins", "Pins", Pins, "*.yaml")
 
 def pins(**changes: Any) -> Pins:
     """Pins as they are, whether they can be or not."""
-    good = Pins(repository="1" * 40, tree="2" * 128, policy={"number": 1, "sha512": "3" * 128}, quorum=1, principals=(holder("a", A),))  # type: ignore[arg-type]
+    good = Pins(repository="1" * 40, tree="2" * 128, policy={"number": 1, "sha512": "3" * 128}, quorum=1, principals=(holder("a", A),))
     return good.model_copy(update=changes)
 
 

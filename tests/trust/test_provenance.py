@@ -296,16 +296,21 @@ def test_another_way_to_write_the_same_statement_is_refused(case: str, ssh: Sign
         ({"appliance": "debian-13"}, "appliance"),
         ({"builder": {"name": "debian", "version": 2}}, "builder version"),
         ({"files": []}, "number of subjects"),
-        ({"rootfs": {"size": 10, "sha512": "0" * 128}}, "rootfs"),
-        ({"manifest": {"size": 10, "sha512": "0" * 128}}, "manifest"),
-        ({"sbom": {"size": 10, "sha512": "0" * 128}}, "sbom"),
+        ({"rootfs": {"size": 10, "sha512": "0" * 128}}, "digest of debian-12-2026.5.1.7.rootfs.tar"),
+        ({"manifest": {"size": 10, "sha512": "0" * 128}}, "digest of debian-12-2026.5.1.7.manifest"),
+        ({"sbom": {"size": 10, "sha512": "0" * 128}}, "digest of debian-12-2026.5.1.7.sbom"),
     ],
 )
 def test_the_provenance_of_another_release_is_refused(change: dict[str, Any], what: str, ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
     fields = {**RELEASE.model_dump(mode="json"), **change}
     record = Record(RECORD.sha512, Release.model_validate(fields))
     error = refused(lambda: judge(sealed(ssh), builder(ssh), verifiers=verifiers, record=record))
-    assert (error.rule, what in error.what) == ("R31", True), error
+    assert (error.rule, error.what) == ("R31", f"the provenance has another {what} than the release")
+
+
+def test_another_subject_is_told_apart_from_another_digest(ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
+    error = refused(lambda: judge(sealed(ssh, lying(swapped("subject", 0, 1))), builder(ssh), verifiers=verifiers))
+    assert (error.rule, error.what) == ("R31", "the provenance has another subject than the release")
 
 
 def test_the_same_release_with_another_record_is_refused(ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:

@@ -88,7 +88,7 @@ def test_r12_an_endorser_out_of_office_says_the_term(term: dict[str, datetime], 
 )
 def test_r13_dates_that_are_not_allowed_are_named(dates: dict[str, datetime], expected: tuple[str, str, str, str]) -> None:
     world = made()
-    assert told(world, world.endorse(ALICE, world.head, **dates)) == [expected]
+    assert told(world, world.endorse(ALICE, world.head, **dict[str, Any](dates))) == [expected]
 
 
 def test_r13_a_lifetime_of_nothing_is_not_allowed() -> None:

@@ -70,7 +70,7 @@ def asked(updates: Iterable[Update], branch: str, *, publishes: bool) -> tuple[s
     for update in updates:
         if update.ref == branch and not update.deleted:
             found |= {"apply", "publish"}
-        elif update.ref.startswith(DECIDING) and not update.deleted:
+        elif update.ref.startswith(DECIDING) and not update.deleted and (update.created or not update.ref.startswith(KEPT)):
             found.add("publish")
     return tuple(task for task in TASKS if task in found and (task != "publish" or publishes))
 
