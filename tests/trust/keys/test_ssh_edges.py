@@ -90,7 +90,7 @@ def test_a_fingerprint_loses_its_padding_and_nothing_else() -> None:
 def test_a_public_key_is_a_type_and_base64_and_nothing_else(key: Path) -> None:
     text = ssh_public(key)
     assert ssh.read_public_key(text).type == "ssh-ed25519"
-    for changed in (f"{text} comment", text.replace("AAAA", "AA*AA", 1)):
+    for changed in (f"{text} comment", f"{text} AAAA", text.replace("AAAA", "AA*AA", 1)):
         rule, what, _ = refusal(lambda changed=changed: ssh.read_public_key(changed))  # type: ignore[misc]
         assert (rule, what) == ("R10", "the SSH key is not base64")
     assert refusal(lambda: ssh.read_public_key(text.replace("ssh-ed25519", "ssh-rsa")))[2] == "ssh-rsa"
