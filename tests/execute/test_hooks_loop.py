@@ -12,7 +12,7 @@ import pytest
 
 from support.forge import MAIN, Forge, outside_git, set_up, vmkeeper
 from support.images import lacks, shared_folder
-from vmkeeper.cli.demo_setup import list_signer, new_ssh_key, tailor
+from vmkeeper.cli.demo_setup import BUILDER, ENDORSER, PRINCIPAL, list_signer, new_ssh_key, tailor
 from vmkeeper.documents.dump import dump
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import load
@@ -45,11 +45,11 @@ def forge(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     return made
 
 
-def lay_out(forge: Forge, key: str) -> None:
-    """The repository's own base image, one list with it, an endorser of ours."""
+def lay_out(forge: Forge, keys: Path) -> None:
+    """The repository's own base image, one list with it, people of ours, whose policy is signed."""
     for path in KEPT:
         shutil.copytree(ROOT / path, forge.clone / path, ignore=shutil.ignore_patterns("release.yaml"))
-    tailor(forge.clone, key, URL)
+    tailor(forge.clone, {name: new_ssh_key(keys / name) for name in (PRINCIPAL, BUILDER, ENDORSER)}, URL)
     path = "imagelists/science.yaml"
     listed = load(KINDS["imagelist"], (forge.clone / path).read_bytes(), path)
     assert isinstance(listed, ImageList)
@@ -60,13 +60,18 @@ def lay_out(forge: Forge, key: str) -> None:
 @pytest.mark.machine
 @pytest.mark.network
 def test_pushes_take_an_image_from_a_commit_to_a_signed_list(forge: Forge, tmp_path: Path) -> None:
-    lay_out(forge, new_ssh_key(tmp_path / "keys" / "endorser"))
+    keys = tmp_path / "keys"
+    lay_out(forge, keys)
+    forge.repository.git.config["vmkeeper.builderKey"] = str(keys / BUILDER)
     forge.commit("README.md", "Ours.\n")
     refreshed = vmkeeper(forge.clone, "refresh", "--commit", patience=HOUR)
     assert refreshed.returncode == 0, refreshed.stderr
     head = forge.git("rev-parse", "HEAD").stdout.strip()
 
-    said = forge.push(patience=HOUR)
+    signed = vmkeeper(forge.clone, "policy", "sign", "--key", str(keys / PRINCIPAL), "--yes")
+    assert signed.returncode == 0, signed.stderr
+
+    said = forge.push("main", f"refs/tags/policy/1/{PRINCIPAL}", patience=HOUR)
     assert f"remote: done     release {NAME}: version" in said
     assert "remote: done     test" in said
     assert "FAILED" not in said
@@ -82,7 +87,7 @@ def test_pushes_take_an_image_from_a_commit_to_a_signed_list(forge: Forge, tmp_p
     assert forge.git("log", "-1", "--format=%an", "--", path).stdout.strip() == "vmkeeper"
 
     forge.git("config", "gpg.format", "ssh")
-    forge.git("config", "user.signingKey", str(tmp_path / "keys" / "endorser"))
+    forge.git("config", "user.signingKey", str(keys / ENDORSER))
     endorsed = vmkeeper(forge.clone, "endorse", NAME, "--valid", "30d", "--yes")
     assert endorsed.returncode == 0, endorsed.stderr
     tag = forge.git("tag", "--list", f"endorse/{NAME}/*").stdout.strip()

@@ -23,7 +23,6 @@ from vmkeeper.trust.verify import signed_files
 from vmkeeper.values import Duration, sha512_hex
 
 NOBODY = Authorities(())
-START = datetime.now(UTC).replace(microsecond=0)
 """Real time: gpg asks the clock when it signs."""
 
 
@@ -66,7 +65,7 @@ class Court:
     def __init__(self, folder: Path, authorities: Authorities = NOBODY) -> None:
         self.repo = Repo(folder)
         self.authorities = authorities
-        self.now = START
+        self.now = datetime.now(UTC).replace(microsecond=0)
         self.repo.commit({"README.md": "A repository.\n"})
 
     @property
