@@ -58,7 +58,7 @@ def test_what_a_stolen_key_signs_after_the_place_is_void_and_before_it_stands() 
     (refusal,) = found[three].refusals  # type: ignore[union-attr]
     assert refusal.rule == "R12"
     assert refusal.why == "the key is not its owner's alone, and this is not one of the tags that its owner stands by"
-    assert refusal.evidence == f"{three}; what stands is serial 2 and those before"
+    assert refusal.evidence == f"{three}; what stands is serial 2 and those before; so says revoke/alice/a/1 by a: stolen"
     assert refusal.hint == "endorse it again with another key"
 
 

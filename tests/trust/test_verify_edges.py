@@ -127,7 +127,7 @@ def test_r12_a_key_that_is_its_owners_no_more_says_what_stands() -> None:
         assert raw is not None
         world.revoke(ROOT, "alice", ALICE.id, "root", serial=serial, sha512=sha512_hex(raw) if serial else None)
         assert (told(world, first) == []) == bool(serial)
-        evidence = f"{second}; what stands is serial 1 and those before" if serial else second
+        evidence = f"{second}{'; what stands is serial 1 and those before' if serial else ''}; so says revoke/alice/root/1 by root: stolen"
         assert ("R12", why, evidence, hint) in told(world, second)
 
 

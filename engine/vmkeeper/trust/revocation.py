@@ -19,7 +19,7 @@ from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import Revocation
 from vmkeeper.trust.signature import Authenticator, Read
 from vmkeeper.trust.statement import TagName
-from vmkeeper.values import CommitId
+from vmkeeper.values import CommitId, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,12 @@ def for_policies(known: Voids, links: Links) -> dict[str, tuple[Void, ...]]:
 
 def marks(read: Read, known: Voids) -> Iterator[Compromise]:
     """From where on what this key signed is void: by revocations, and by what its holder's entry says."""
+    return (mark for mark, _ in against(read, known))
+
+
+def against(read: Read, known: Voids) -> Iterator[tuple[Compromise, str]]:
+    """The same, each with who says so: the list in force, or a revocation with its maker and reason."""
     if read.held is not None and read.held.compromised_since is not None:
-        yield read.held.compromised_since
-    yield from (one.since for one in (of(read.signed_by, known) if read.signed_by is not None else ()))
+        yield read.held.compromised_since, "the list in force"
+    if read.signed_by is not None:
+        yield from ((one.since, f"{one.tag} by {one.by}: {visible(one.reason)}") for one in of(read.signed_by, known))

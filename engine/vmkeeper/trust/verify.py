@@ -24,7 +24,7 @@ from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorser, TrustedEndorsers
 from vmkeeper.trust.provenance import verify_provenance
 from vmkeeper.trust.refusal import Refusal
-from vmkeeper.trust.revocation import Voids, marks
+from vmkeeper.trust.revocation import Voids, against
 from vmkeeper.trust.said import Endorsement, OfEndorser, SignedFile, Withdrawal
 from vmkeeper.trust.signature import Authenticator, Read, retirement
 from vmkeeper.values import CommitId, Sha256, Sha512, canonical_json, format_time, sha256_hex, sha512_hex
@@ -164,11 +164,11 @@ def _judge(read: Read, context: Context, links: Links) -> tuple[Verdict, bool]:
 
 def _not_stood_by(read: Read, endorser: TrustedEndorser, void: Voids, links: Links) -> Iterator[Refusal]:
     """R12: the key is void from a place in the chain on, by the list in force and by revocations, and this tag is not before it."""
-    for mark in marks(replace(read, held=endorser.key_like(read)), void):
+    for mark, who in against(replace(read, held=endorser.key_like(read)), void):
         if read.sha512 not in links.behind(mark):
             why = "the key is not its owner's alone, and this is not one of the tags that its owner stands by"
-            evidence = f"{read.tag}; what stands is serial {mark.serial} and those before" if mark.serial else read.tag
-            yield Refusal("R12", why, evidence, "endorse it again with another key")
+            stands = f"; what stands is serial {mark.serial} and those before" if mark.serial else ""
+            yield Refusal("R12", why, f"{read.tag}{stands}; so says {who}", "endorse it again with another key")
 
 
 def _refusals(said: OfEndorser, read: Read, signed_by: SignedBy, endorser: TrustedEndorser, context: Context) -> Iterator[Refusal]:
