@@ -74,11 +74,12 @@ def run(
     check: bool = True,
     limits: Limits | None = None,
     hint: str = "",
+    keep: Sequence[int] = (),
 ) -> Result:
     """Run a program to its end.
 
     stdin: bytes to feed or a file to read; None is empty. stdout: a file to write to (then `Result.stdout` is
-    empty). timeout in seconds; the whole process group is killed when it is over. Raises ProgramFailed for a
+    empty). timeout in seconds; the whole process group is killed when it is over. keep: descriptors that it inherits. Raises ProgramFailed for a
     status other than 0 (with `check`) and for a timeout, EnvironmentLacks where there is no such program.
     """
     words = [str(word) for word in command]
@@ -93,6 +94,7 @@ def run(
         env=environment(env),
         cwd=cwd,
         start_new_session=True,
+        pass_fds=tuple(keep),
     )
     try:
         out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=timeout)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkeeper.clouds.interface import Cloud, CloudImage, Gone, ImageSpec, InUse, MachineSpec, NotOurs
+from vmkeeper.clouds.interface import Cloud, CloudImage, Gone, ImageSpec, InUse, MachineSpec, NotOurs, SourceFile
 from vmkeeper.errors import Refused, VmkeeperError
 from vmkeeper.values import Size, Version
 
@@ -23,6 +23,8 @@ UUID = "0b0f8a0e-3c1c-4f5e-8b7a-2f8b3f0f7a21"
 THEN = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 EXPIRES = datetime(2027, 5, 1, tzinfo=UTC)
+SIGNED = SourceFile(format="ova", size=Size(4096), sha512="5" * 128)
+"""The file that a converted image was made from."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,27 @@ class CloudConformance:
         with pytest.raises(VmkeeperError):
             cloud.upload(spec, setting.folder / "absent.raw")
         assert ours(cloud) == {}
+
+    def test_a_converted_image_is_read_back_with_what_it_was_made_from(self, cloud: Cloud, file: Path, spec: ImageSpec) -> None:
+        converted = spec.model_copy(update={"source": SIGNED})
+        image = cloud.upload(converted, file)
+        assert ours(cloud)[image.id].spec == converted
+        assert converted.signed == SIGNED
+        assert converted.key != spec.key
+
+    def test_an_image_that_was_converted_to_other_bytes_is_not_uploaded_again(
+        self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec
+    ) -> None:
+        image = cloud.upload(spec.model_copy(update={"source": SIGNED}), file)
+        data = setting.disk[:-1] + b"x"
+        again = spec_of(data, name="debian-12 (again)").model_copy(update={"source": SIGNED})
+        cloud.update(image.id, spec.model_copy(update={"source": SIGNED}), THEN)
+        assert cloud.upload(again, write(setting, "again.raw", data)).id == image.id
+        (found,) = ours(cloud).values()
+        assert found.spec is not None
+        assert (found.name, found.state, found.spec.name) == ("debian-12 (again)", "active", "debian-12 (again)")
+        assert found.spec.sha512 == spec.sha512
+        assert found.spec.same_bytes(spec)
 
     # -- update
 

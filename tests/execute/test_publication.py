@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -22,20 +23,26 @@ from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.cli.publisher import publish as publish_from_command_line
 from vmkeeper.cli.session import Output, Session
 from vmkeeper.errors import Transient, UserError
-from vmkeeper.execute.publication import carry_out, list_signer, observe, observe_index
+from vmkeeper.execute import publishing
+from vmkeeper.execute.feedsigning import Hands
+from vmkeeper.execute.listkey import FileKey
+from vmkeeper.execute.publication import Place
 from vmkeeper.execute.publication import desired as desired_at_head
 from vmkeeper.execute.walk import Blocked, Done, Failed
 from vmkeeper.images.fetch import fetch
 from vmkeeper.images.files import PREFIX
 from vmkeeper.images.store import Store
+from vmkeeper.images.targets_folder import FolderTarget
 from vmkeeper.lists.hepix import read
 from vmkeeper.lists.smime import Signer, verify
 from vmkeeper.model.release import Blob
-from vmkeeper.plan.publication import choose, plan_publication
+from vmkeeper.plan.chosen import choose
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.values import sha512_hex
 
 TESTS = Path(__file__).parents[1]
+FEEDS = re.compile(r"catalogue\.json|streams(/|$)|torrents\.yaml|[a-z]+/SHA512SUMS")
+"""Files of the other forms."""
 
 
 @pytest.fixture(scope="session")
@@ -61,16 +68,19 @@ class Publisher:
         for one in words:
             self.store.put_bytes(content(*one.split(), kind, salt))
 
-    def plan(self, *lists, now=NOW, signer=None):
-        signer = signer or self.signer
-        published = observe(self.root, [one.name for one in lists], signer, now)
-        return plan_publication(lists, published, observe_index(self.root), list_signer(signer), now).plan
+    def place(self, now=NOW, signer=None):
+        return Place(FolderTarget(self.root), self.store, Hands(FileKey(signer or self.signer)), now)
 
     def publish(self, *lists, now=NOW, signer=None):
-        return carry_out(self.plan(*lists, now=now, signer=signer), self.root, self.store, signer or self.signer)
+        outcomes = publishing.publish(self.place(now, signer), lists).outcomes
+        return tuple(outcome for outcome in outcomes if outcome.action.kind != "digest" or not isinstance(outcome, Done))
+
+    def everything(self):
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
 
     def tree(self):
-        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+        """Without the other forms of the lists."""
+        return [name for name in self.everything() if not FEEDS.match(name)]
 
     def files(self):
         return [name for name in self.tree() if (self.root / name).is_file()]
@@ -93,7 +103,7 @@ def publisher(tmp_path, signer, trusted):
 
 def all_done(outcomes):
     assert [type(outcome) for outcome in outcomes] == [Done] * len(outcomes), outcomes
-    return [outcome.action.kind for outcome in outcomes]
+    return [outcome.action.kind for outcome in outcomes if outcome.action.kind not in ("feed", "digest")]
 
 
 def test_images_and_signed_list_are_published(publisher):
@@ -211,14 +221,14 @@ def test_leftovers_go_even_where_nothing_else_is_to_be_done(publisher):
 
 def test_two_publishers_at_once_do_not_meet(publisher):
     publisher.build("debian-12 2")
-    plan = publisher.plan(desired(decision("debian-12 2")))
+    wanted = desired(decision("debian-12 2"))
     publisher.root.mkdir()
     handle = os.open(publisher.root, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     with pytest.raises(Transient, match="another run"):
-        carry_out(plan, publisher.root, publisher.store, publisher.signer)
+        publisher.publish(wanted)
     os.close(handle)
-    all_done(carry_out(plan, publisher.root, publisher.store, publisher.signer))
+    all_done(publisher.publish(wanted))
 
 
 def test_what_is_published_can_be_fetched(publisher, tmp_path):
@@ -290,7 +300,7 @@ def producer(tmp_path):
 def at_head(producer, *names, now=PRODUCED):
     repository = producer.repo.repository
     head = repository.head()
-    return desired_at_head(Catalogue.at(repository, head), head, names, now, Authorities(()))
+    return desired_at_head(Catalogue.at(repository, head), head, names, now, Authorities(()))[0]
 
 
 def chosen(producer, now=PRODUCED):

@@ -46,7 +46,7 @@ def test_killed_at_every_change_the_next_run_ends_in_the_same_state_with_nothing
         assert found["wrong"] == [], done.stderr
         assert found["steps"] > 15
         assert list(scratch.iterdir()) == []
-        assert not [path for path in found["end"] if "cache/" in path or "vmkeeper-new" in path]
+        assert not [path for path in found["end"] if "cache/incoming/" in path or "vmkeeper-new" in path]
 
         last = reconcile(repository, home, "here", lambda: later)
         assert all(isinstance(outcome, Done) for outcome in last.outcomes)

@@ -18,6 +18,7 @@ from vmkeeper.errors import Refused, UserError
 from vmkeeper.execute.fresh import published_marks
 from vmkeeper.execute.governance import sign_policy
 from vmkeeper.execute.walk import Done
+from vmkeeper.images.targets_folder import FolderTarget
 from vmkeeper.repository.tags import delete_tag
 from vmkeeper.trust.refusal import Untrusted
 
@@ -227,7 +228,7 @@ def test_a_list_older_than_the_statement_saw_brings_nothing(fresh: Here) -> None
     folder = fresh.producer.folder
     old = (folder / "main/imagelist.signed").read_bytes()
     fresh.released("debian-12", "2026.11.2")
-    marks = published_marks(folder)
+    marks = published_marks(FolderTarget(folder))
     assert [(one.uuid, one.version) for one in marks] == [(LIST, "20261120100002")]
     fresh.vouch(*marks)
     new = (folder / "main/imagelist.signed").read_bytes()
@@ -241,7 +242,7 @@ def test_a_list_older_than_the_statement_saw_brings_nothing(fresh: Here) -> None
 
 def test_a_list_of_the_same_version_with_other_content_than_the_statement_saw_brings_nothing(fresh: Here) -> None:
     fresh.producer.publish(version="20261120100100")
-    fresh.vouch(*published_marks(fresh.producer.folder))
+    fresh.vouch(*published_marks(FolderTarget(fresh.producer.folder)))
     fresh.released("debian-12", "2026.11.2")
     fresh.producer.publish(version="20261120100100")
     done = fresh.run()
@@ -254,8 +255,8 @@ def test_what_is_no_list_is_passed_over(tmp_path: Path, ready: Here) -> None:
         (tmp_path / "public" / name).mkdir(parents=True)
         (tmp_path / "public" / name / "imagelist.signed").write_bytes(data)
     shutil.copytree(ready.producer.folder / "main", tmp_path / "public/main")
-    assert [one.uuid for one in published_marks(tmp_path / "public")] == [LIST]
-    assert published_marks(tmp_path / "nothing") == ()
+    assert [one.uuid for one in published_marks(FolderTarget(tmp_path / "public"))] == [LIST]
+    assert published_marks(FolderTarget(tmp_path / "nothing")) == ()
 
 
 # Policies

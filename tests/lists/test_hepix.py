@@ -317,6 +317,7 @@ ORDER = ["abc", "0.9", "1", "1.0", "1.0-1", "1.2", "1.10", "3.3.0-1", "3.3.0-2",
 def test_versions_compare_as_numbers():
     assert sorted(ORDER, key=version_key) == ORDER
     assert version_key("1,2") == version_key("1.2") == version_key("1-2") == version_key("1/2") == version_key("01.02")
+    assert version_key("1.rc9") < version_key("1.rc10") < version_key("1.0")
 
 
 @given(st.none() | VERSIONS)

@@ -45,7 +45,7 @@ def offers(*images: HepixImage, appliances: tuple[str, ...] = ("*",)):
 def test_an_entry_becomes_an_offer() -> None:
     ((offer,), notes) = offers(replace(IMAGE, title="A", mpuri="https://m.example.org/a", osname="Debian", arch="aarch64"))
     assert notes == ()
-    assert offer.uri == IMAGE.uri
+    assert offer.supply.uri == IMAGE.uri
     assert (offer.spec.name, offer.spec.appliance, offer.spec.version, offer.spec.list) == ("a-2026.11.1", "a", Version("2026.11.1"), LIST.uuid)
     assert (offer.spec.expires, offer.spec.architecture) == (FAR, "aarch64")
     assert offer.spec.properties == {"title": "A", "ad:mpuri": "https://m.example.org/a", "sl:osname": "Debian", "sl:arch": "aarch64"}

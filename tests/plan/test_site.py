@@ -62,6 +62,8 @@ def test_scenario(path: Path, tmp_path: Path) -> None:
         "formats", ["qcow2"] * len([action for action in made.plan.actions if isinstance(action, RegisterImage)])
     )
 
+    assert [action.store_as for action in made.plan.actions if isinstance(action, RegisterImage) and action.store_as] == expected.get("converted", [])
+
     outcomes = walk(made.plan, performer(MemoryCloud(OWNER, cloud), Downloads(tmp_path), lambda: NOW))
     assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes
     usable = sorted(label(image.spec) for image in cloud.images.values() if image.owner == OWNER and image.spec and image.state == "active")

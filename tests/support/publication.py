@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
 from vmkeeper.lists.hepix import HepixList, read
 from vmkeeper.model.appliance import Appliance, Format
 from vmkeeper.model.imagelist import ImageList
-from vmkeeper.plan.publication import Desired, ListSigner, Publication, Published, PublishImage, RemoveImage, SignList, WriteIndex, plan_publication
+from vmkeeper.plan.beside import Derived
+from vmkeeper.plan.chosen import Desired
+from vmkeeper.plan.publication import ListSigner, Publication, Published, plan_lists, plan_publication
+from vmkeeper.plan.publishing import PublishImage, RemoveImage, SignList, WriteIndex
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers
@@ -33,6 +37,12 @@ def content(name: str, version: str, kind: str = "qcow2", salt: str = "") -> byt
     return f"{name} {version} {kind} {salt}".encode() * 50
 
 
+def large_content(name: str, version: str, kind: str = "qcow2", salt: str = "") -> bytes:
+    """An image that is large enough for patches: versions share nearly all that does not compress, and half of it does."""
+    common = Random(kind).randbytes(1 << 20)
+    return content(name, version, kind, salt) + common + bytes(1 << 20)
+
+
 def decision(
     words: str,
     *,
@@ -42,10 +52,11 @@ def decision(
     refused: str = "",
     salt: str = "",
     uuid: str = "",
+    large: bool = False,
 ) -> Decision:
-    """What trust decided about one version; `expires` of each endorser, the last for the rest."""
+    """What trust decided about one version; `expires` of each endorser, the last for the rest. large: see `large_content`."""
     name, version = words.split()
-    contents = {kind: content(name, version, kind, salt) for kind in sorted(formats)}
+    contents = {kind: (large_content if large else content)(name, version, kind, salt) for kind in sorted(formats)}
     files = tuple(SignedFile(format=kind, size=len(data), virtual_size=1 << 20, sha512=sha512_hex(data)) for kind, data in contents.items())
     accepted = []
     for number, endorser in enumerate(by):
@@ -80,7 +91,15 @@ def appliance(name: str, **changes: Any) -> Appliance:
     return Appliance.model_validate({**fields, "requirements": {"memory": "512MiB", "cpus": 1}, **changes})
 
 
-def desired(*decisions: Decision, name: str = "science", quorum: int = 1, appliances: dict[str, Appliance] | None = None, **spec: Any) -> Desired:
+def desired(
+    *decisions: Decision,
+    name: str = "science",
+    quorum: int = 1,
+    appliances: dict[str, Appliance] | None = None,
+    inherits: dict[str, str] | None = None,
+    **spec: Any,
+) -> Desired:
+    """A list of all appliances that something was decided about. inherits: appliance → its parent."""
     names = list(dict.fromkeys(one.appliance for one in decisions))
     fields = {
         "uuid": uuid_of(f"list {name}"),
@@ -95,13 +114,20 @@ def desired(*decisions: Decision, name: str = "science", quorum: int = 1, applia
     }
     team = TrustedEndorsers(name="team", community="example", quorum=quorum, maximum_lifetime=Duration.parse("180d"), endorsers=())
     made = {one: appliance(one) for one in names} if appliances is None else appliances
-    return Desired(name, ImageList.model_validate({**fields, **spec}), team, made, decisions)
+    ancestors = {one: (parent,) for one, parent in (inherits or {}).items()}
+    return Desired(name, ImageList.model_validate({**fields, **spec}), team, made, decisions, ancestors)
 
 
 def plan(
-    *lists: Desired, published: dict[str, Published] | None = None, index: Any = None, now: datetime = NOW, signer: ListSigner = SIGNER
+    *lists: Desired,
+    published: dict[str, Published] | None = None,
+    index: Any = None,
+    now: datetime = NOW,
+    signer: ListSigner = SIGNER,
+    derived: Derived | None = None,
 ) -> Publication:
-    return plan_publication(lists, published or {}, index or {}, signer, now)
+    """The lists, the index and the removals; no other forms."""
+    return plan_publication(plan_lists(lists, published or {}, signer, now, derived=derived), index or {})
 
 
 def kinds(made: Publication) -> list[str]:
@@ -123,13 +149,17 @@ class Folder:
 
     def published(self) -> dict[str, Published]:
         names = set(self.lists) | {path.split("/")[0] for path in self.files}
-        return {
-            name: Published(self.lists.get(name), {path: size for path, (size, _) in self.files.items() if path.startswith(f"{name}/")})
-            for name in names
-        }
+        found = {}
+        for name in names:
+            files = {path: size for path, (size, _) in self.files.items() if path.startswith(f"{name}/")}
+            there = self.lists.get(name)
+            found[name] = Published(there, files, sha512_hex(repr(there).encode()) if there else None, there.version if there else None)
+        return found
 
-    def publish(self, *lists: Desired, now: datetime = NOW, signer: ListSigner = SIGNER, stop: int | None = None) -> Publication:
-        made = plan(*lists, published=self.published(), index=self.index, now=now, signer=signer)
+    def publish(
+        self, *lists: Desired, now: datetime = NOW, signer: ListSigner = SIGNER, stop: int | None = None, derived: Derived | None = None
+    ) -> Publication:
+        made = plan(*lists, published=self.published(), index=self.index, now=now, signer=signer, derived=derived)
         for action in made.plan.actions[:stop]:
             match action:
                 case PublishImage(path=path, size=size, sha512=sha512):

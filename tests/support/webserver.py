@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass
@@ -32,6 +33,15 @@ class Page:
     """Called before each 64 KiB block."""
     shift: int = 0
     """Resume that many bytes beside what was asked for."""
+    unchanged: Literal["well", "never", "always"] = "well"
+    """When a conditional request is answered with 304."""
+
+    def is_unchanged(self, headers: Mapping[str, str]) -> bool:
+        if self.unchanged != "well":
+            return self.unchanged == "always"
+        if "If-None-Match" in headers:
+            return headers["If-None-Match"] == self.etag
+        return self.modified is not None and headers.get("If-Modified-Since") == self.modified
 
 
 @dataclass
@@ -98,6 +108,9 @@ class WebServer:
         elif page.location:
             handler.send_response(302)
             self._end(handler, {"Content-Length": "0", "Location": page.location})
+        elif page.is_unchanged(handler.headers):
+            handler.send_response(304)
+            self._end(handler, {"ETag": page.etag} if page.etag else {})
         else:
             self._send(handler, page)
 

@@ -121,6 +121,12 @@ def test_r5_a_policy_whose_own_principals_have_not_signed_is_pending() -> None:
     assert (found.current.number, tags_of(found)) == (1, ["policy/2/a"])
 
 
+def test_r5_every_tag_that_does_not_make_the_quorum_of_the_new_principals_is_named() -> None:
+    made = world(a=A, b=B)
+    made.enact(made.propose(policy(principal("c", ALICE)), {LIST: endorser_list(person("bob", SecurityKey().plain_signer()))}))
+    assert enactments(made).refusals == (Refusal("R5", "1 of its own 1 principals must sign it too", "policy/2/a, policy/2/b"),)
+
+
 def test_r5_r16_every_tag_of_a_number_is_named() -> None:
     made = world(a=A, b=B)
     made.enact(made.propose(policy(principal("a", A), principal("b", B), quorum=2), {LIST: endorser_list(person("alice", ALICE))}))

@@ -119,6 +119,11 @@ def test_an_abstract_appliance_without_parent_or_locks_has_provenance_too(ssh: S
     assert found.provenance.predicate.build_definition.parent is None
 
 
+def test_a_run_may_end_in_the_second_in_which_it_began(ssh: Signer, verifiers: Mapping[str, KeyVerifier]) -> None:
+    run = slsa.Invocation(invocationId=RUN.invocation_id, startedOn=BUILT, finishedOn=BUILT)
+    assert judge(sealed(ssh, stated(invocation=run)), builder(ssh), verifiers=verifiers).provenance.invocation == run
+
+
 def test_the_statement_has_slsas_form() -> None:
     files = {file.format: file.sha512 for file in RELEASE.files}
     assert stated() == {

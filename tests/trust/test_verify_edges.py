@@ -8,13 +8,30 @@ from typing import Any
 import pytest
 
 from support.keys import BORN, ISSUED, NOW, SecurityKey
-from support.trust import APPLIANCE, LIST, SSH, World, builder, changed, endorser_list, first_world, person, policy, principal, release, said_in
+from support.trust import (
+    APPLIANCE,
+    COMMUNITY,
+    LIST,
+    SSH,
+    World,
+    builder,
+    changed,
+    endorser_list,
+    first_world,
+    person,
+    policy,
+    principal,
+    release,
+    said_in,
+    tag,
+)
+from vmkeeper.documents.dump import dump
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.trust.keys.interface import Claim, SignedBy
 from vmkeeper.trust.keys.ssh import SSHVerifier
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import PolicyMark, PolicySignature
-from vmkeeper.trust.verify import Accepted, Rejected, said_by
+from vmkeeper.trust.verify import Accepted, Rejected, said_by, signed_files
 from vmkeeper.values import format_time, sha512_hex
 
 ROOT, ALICE, BOB, CAROL, BUILDER = (SecurityKey().plain_signer() for _ in range(5))
@@ -184,10 +201,8 @@ def test_a_tag_with_a_broken_chain_keeps_what_else_is_against_it() -> None:
     assert world.verdicts(SSH)[third].statement is not None
     del world.tags[first]
     assert [one[0] for one in told(world, second)] == ["R13", "R9"]
-    verdict = world.verdicts(SSH)[third]
-    assert isinstance(verdict, Rejected)
-    assert [one.rule for one in verdict.refusals] == ["R9"]
-    assert verdict.statement is not None
+    assert [one[0] for one in told(world, third)] == ["R9"]
+    assert world.verdicts(SSH)[third].statement == said_in(world.tags[third])
 
 
 def test_what_well_signed_tags_say_is_told_whether_they_count_or_not() -> None:
@@ -224,3 +239,95 @@ def test_r3_what_was_before_the_pinned_policy_is_judged_by_that() -> None:
     carols = world.endorse(CAROL, head, "carol", policy=1)
     assert told(world, bobs, pins=pins) == []
     assert [one[0] for one in told(world, carols, pins=pins)] == ["R3"]
+
+
+def test_r12_the_list_in_force_says_from_where_on_a_key_is_void() -> None:
+    for serial in (0, 1):
+        world = made()
+        first = world.endorse(ALICE, world.head)
+        second = world.endorse(ALICE, world.record_release(release("2")))
+        raw = world.tags[first]
+        assert raw is not None
+        stolen = {"serial": serial, "sha512": sha512_hex(raw) if serial else None}
+        listed = person("alice", {**ALICE.key.model_dump(exclude_none=True), "compromised_since": stolen})  # type: ignore[arg-type]
+        world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(listed)}))
+        stands = "; what stands is serial 1 and those before" if serial else ""
+        assert [(one[0], one[2]) for one in told(world, second)] == [("R12", f"{second}{stands}; so says the list in force")]
+        assert (told(world, first) == []) == bool(serial)
+
+
+def test_r3_the_key_and_the_scope_under_the_policy_named_are_what_counts() -> None:
+    science = {"appliances": ["*"], "communities": [COMMUNITY]}
+    other = {"appliances": ["slurm-*"], "communities": [COMMUNITY]}
+    world = first_world(ROOT, person("alice", BOB, scope=science))
+    for scope in (other, science):
+        world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("alice", ALICE, scope=scope))}))
+    head = world.record_release(release("1"))
+    for number, allowed in ((1, False), (2, False), (3, True)):
+        name = world.endorse(ALICE, head, policy=number)
+        assert [one[0] for one in told(world, name)] == ([] if allowed else ["R3"]), number
+
+
+def test_r14_a_record_of_another_appliance_or_version_or_with_other_files_is_told() -> None:
+    world = made()
+    record = world.record(world.head, APPLIANCE)
+    assert record is not None
+    files = signed_files(record.release)
+    larger = (files[0].model_copy(update={"size": files[0].size + 1}), *files[1:])
+    at = world.commit({f"appliances/{APPLIANCE}/release.yaml": dump(release("1", appliance="other"))})
+    for change, what, evidence in (
+        ({"commit": world.line[-2], "version": "2"}, "version", "2, 1"),
+        ({"commit": world.line[-2], "files": larger}, "files", f"{larger}, {files}"[:400]),
+        ({"commit": at}, "appliance", f"{APPLIANCE}, other"),
+    ):
+        name = world.endorse(ALICE, change.pop("commit"), **change)  # type: ignore[arg-type]
+        ((rule, why, shown, _),) = told(world, name)
+        assert (rule, why, shown[:400]) == ("R14", f"the release record has another {what} than was signed", evidence)
+
+
+def test_r14_the_provenance_beside_the_record_is_that_which_was_signed() -> None:
+    world = made()
+    first = world.record_release(release("1"), provenance=b"one")
+    second = world.record_release(release("1"), provenance=b"two")
+    good, bad = world.endorse(ALICE, first), world.endorse(ALICE, second, provenance=sha512_hex(b"one"))
+    assert told(world, good) == []
+    why, evidence = "the release record has another provenance than was signed", f"{sha512_hex(b'one')}, {sha512_hex(b'two')}"
+    assert told(world, bad) == [("R14", why, evidence, "")]
+
+
+def test_r10_an_endorser_of_another_list_is_none_of_this_one() -> None:
+    world = first_world(ROOT, person("alice", ALICE), person("carol", CAROL))
+    lists = {LIST: endorser_list(person("alice", ALICE)), "other": endorser_list(person("alice", BOB), person("carol", CAROL))}
+    world.enact(world.propose(policy(principal("root", ROOT)), lists))
+    head = world.record_release(release("1"))
+    for signer, name in ((CAROL, "carol"), (BOB, "alice")):
+        tag_name = world.endorse(signer, head, name)
+        why = f"{name} is not an endorser with this key on the list {LIST} in force"
+        assert [one for one in told(world, tag_name) if one[0] == "R10"] == [("R10", why, signer.id, "")]
+        assert world.verdicts(SSH)[tag_name].statement is None
+        assert isinstance(world.verdicts(SSH, listed="other")[tag_name], Accepted)
+
+
+def test_r6_another_statement_under_an_endorsements_name_is_nobodys_word() -> None:
+    world = made()
+    said = said_in(world.tags["policy/1/root"])
+    assert isinstance(said, PolicySignature)
+    name = f"endorse/{APPLIANCE}/1/alice/1"
+    world.tags[name] = tag(changed(said, key=ALICE.id), ALICE, name=name)
+    assert [one[0] for one in told(world, name)] == ["R6"]
+    assert world.verdicts(SSH)[name].statement is None
+
+
+def test_tags_that_their_endorsers_do_not_stand_by_are_known() -> None:
+    world = first_world(ROOT, person("alice", ALICE), person("bob", BOB))
+    head = world.record_release(release("1"))
+    first, second = world.endorse(ALICE, head), world.withdraw(ALICE, head)
+    world.endorse(BOB, head, "bob")
+    assert world.judge(SSH).stolen == frozenset()
+    raws = [world.tags[name] for name in (first, second)]
+    assert raws[0] is not None
+    assert raws[1] is not None
+    world.revoke(ROOT, "alice", ALICE.id, "root", serial=1, sha512=sha512_hex(raws[0]))
+    assert world.judge(SSH).stolen == {sha512_hex(raws[1])}
+    world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("bob", BOB))}))
+    assert world.judge(SSH).stolen == frozenset()

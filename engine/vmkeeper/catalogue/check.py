@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -14,7 +15,9 @@ from vmkeeper.catalogue.inherit import definition
 from vmkeeper.catalogue.locking import lock_request, request_inputs
 from vmkeeper.documents.kinds import kind_of, misplaced
 from vmkeeper.errors import Place, Problem, Problems
-from vmkeeper.model.site import Approval, Block
+from vmkeeper.model.cluster import Cluster
+from vmkeeper.model.site import Approval, Block, Site
+from vmkeeper.values import UUID_PATTERN
 
 FOLDERS = ("appliances", "imagelists", "endorsers", "sites", "clusters")
 """The folders whose files are ours to judge."""
@@ -146,10 +149,24 @@ def _sites(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
         both: tuple[tuple[str, tuple[Approval | Block, ...]], ...] = (("approve", site.approve), ("block", site.block))
         for field, decisions in both:
             for index, decision in enumerate(decisions):
-                if not any(fnmatchcase(appliance, decision.appliance) for appliance in appliances):
+                if not _means_foreign(site, decision) and not any(fnmatchcase(appliance, decision.appliance) for appliance in appliances):
                     near = get_close_matches(decision.appliance, appliances, n=1)
                     hint = f"did you mean {near[0]}?" if near else "correct the name, or remove the entry"
                     yield Problem(Place(path, field=f"{field}[{index}].appliance"), f"{decision.appliance} matches no appliance", hint)
+
+
+def _means_foreign(site: Site, decision: Approval | Block) -> bool:
+    """Whether a decision is about images of another organisation's list: by their name at the site, the list, or a UUID."""
+    if site.foreign and re.fullmatch(UUID_PATTERN, decision.appliance):
+        return True
+    endorser = decision.endorser if isinstance(decision, Approval) else None
+    return any(decision.appliance.partition("*")[0].startswith(f"{one.name}-") or endorser == one.name for one in site.foreign)
+
+
+def _foreign_lists(catalogue: Catalogue, broken: set[str], cluster: Cluster) -> tuple[str, ...]:
+    """Lists of other organisations that a site takes where the cluster is placed."""
+    names = [placement.site for placement in cluster.placement if f"sites/{placement.site}.yaml" not in broken]
+    return tuple(one.name for name in names if (site := catalogue.site(name)) for one in site.foreign)
 
 
 def _clusters(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
@@ -161,11 +178,12 @@ def _clusters(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
             yield Problem(Place(path, field="name"), f"is {cluster.name} in a file named {name}.yaml", f"write name: {name}, or rename the file")
         for index, placement in enumerate(cluster.placement):
             yield from _known("site", placement.site, catalogue.names("sites"), Place(path, field=f"placement[{index}].site"), "sites")
+        lists = _foreign_lists(catalogue, broken, cluster)
         for service_name, service in cluster.services.items():
             place = f"services.{service_name}"
-            yield from _known(
-                "appliance", service.appliance.name, catalogue.names("appliances"), Place(path, field=f"{place}.appliance.name"), "appliances"
-            )
+            wanted = service.appliance.name
+            if not any(wanted.startswith(f"{one}-") for one in lists):
+                yield from _known("appliance", wanted, catalogue.names("appliances"), Place(path, field=f"{place}.appliance.name"), "appliances")
             yield from _known(
                 "context", service.context, catalogue.names("clusters/contexts"), Place(path, field=f"{place}.context"), "clusters/contexts"
             )

@@ -9,7 +9,25 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from vmkeeper.cli import author, bundle, cluster, demo, endorser, factory, forge, lineage, policy, policy_sync, publisher, site, verify
+from vmkeeper.cli import (
+    author,
+    bundle,
+    cluster,
+    convert,
+    demo,
+    endorser,
+    events,
+    export,
+    factory,
+    forge,
+    importing,
+    lineage,
+    policy,
+    policy_sync,
+    publisher,
+    site,
+    verify,
+)
 from vmkeeper.cli.session import show_error
 from vmkeeper.errors import VmkeeperError
 from vmkeeper.values import visible
@@ -32,6 +50,7 @@ app.command("show")(author.show)
 app.command("plan")(author.plan)
 app.command("why")(author.why)
 app.command("schema")(author.schema)
+app.command("import")(importing.import_)
 app.command("refresh")(factory.refresh)
 app.command("apply")(factory.apply)
 app.command("build")(factory.build)
@@ -40,6 +59,7 @@ app.command("endorse")(endorser.endorse)
 app.command("withdraw")(endorser.withdraw)
 app.command("approve")(policy.approve)
 app.command("freshness")(policy.freshness)
+app.command("convert")(convert.convert)
 app.command("publish")(publisher.publish)
 app.command("bundle")(bundle.bundle)
 app.command("reconcile")(site.reconcile)
@@ -47,6 +67,8 @@ app.command("status")(site.status)
 app.command("log")(lineage.log)
 app.command("demo")(demo.demo)
 policy.commands.command("sync")(policy_sync.sync)
+site.commands.command("events")(events.events)
+app.add_typer(export.commands, name="export")
 app.add_typer(verify.commands, name="verify")
 app.add_typer(policy.commands, name="policy")
 app.add_typer(site.commands, name="site")
@@ -56,7 +78,7 @@ app.add_typer(forge.commands, name="hook")
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 a user's error or a failed action, 2 changes, 3 a bug, 130 interrupted."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         status = app(standalone_mode=False)
     except VmkeeperError as error:

@@ -110,7 +110,7 @@ def why(
     """Walk the chain of causes: why an appliance was built as it was and what it waits for."""
     session = Session(directory)
     if site is not None:
-        from vmkeeper.cli.site import why_at_site
+        from vmkeeper.cli.site_why import why_at_site
 
         return why_at_site(session, name, site, home, bundle)
     from vmkeeper.execute.causes import chain_of_causes

@@ -211,13 +211,15 @@ def freshness(
     ] = None,
     valid: ValidOption = None,
     public: Annotated[
-        Path | None, typer.Option("--public", help="The folder that lists are published in. Default: git config vmkeeper.public.", show_default=False)
+        str | None,
+        typer.Option("--public", help="Where lists are published: a folder or address. Default: git config vmkeeper.public.", show_default=False),
     ] = None,
     directory: Directory = HERE,
 ) -> int:
     """Say with a builder's key what is there now, so that nobody can show sites an old state unseen."""
     from vmkeeper.execute.fresh import published_marks
     from vmkeeper.execute.governance import vouch
+    from vmkeeper.execute.publictarget import open_public
     from vmkeeper.execute.signing import signing_key
     from vmkeeper.execute.verification import FRESHNESS_REF
 
@@ -225,8 +227,9 @@ def freshness(
     name = key or os.environ.get("VMKEEPER_BUILDER_KEY") or session.repository.config("vmkeeper.builderKey")
     if not name:
         raise UserError("there is no builder's key", hint="give --key, set VMKEEPER_BUILDER_KEY, or: git config vmkeeper.builderKey KEY")
-    folder = public or session.repository.config("vmkeeper.public")
-    marks = published_marks(Path(folder)) if folder else ()
+    address = public or session.repository.config("vmkeeper.public")
+    credentials = session.repository.config("vmkeeper.publicCredentials")
+    marks = published_marks(open_public(address, Path(credentials).expanduser() if credentials else None, os.environ)) if address else ()
     said = vouch(_chamber(session), signing_key(session.repository, name, session.secret), marks, _duration(valid))
     known = ", ".join(f"{one.endorser} {one.serial}" for one in said.chains) or "none"
     counts = f"policy {said.policy.number}, endorsers' last tags {known}, {len(said.revocations)} revocations, {len(said.lists)} lists"

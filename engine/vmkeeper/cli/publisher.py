@@ -4,79 +4,121 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session, StoreOption, show_error
 from vmkeeper.errors import UserError
 
-ToOption = Annotated[
+if TYPE_CHECKING:
+    from vmkeeper.execute.publishing import Report
+
+
+def _option(name: str, what: str, setting: str) -> typer.models.OptionInfo:
+    variable = f"VMKEEPER_{_screaming(setting)}"
+    info = typer.Option(name, help=f"{what} Default: {variable} or git config vmkeeper.{setting}.", show_default=False)
+    assert isinstance(info, typer.models.OptionInfo)
+    return info
+
+
+def _screaming(setting: str) -> str:
+    return "".join(f"_{letter}" if letter.isupper() else letter for letter in setting).upper()
+
+
+ToOption = Annotated[str | None, _option("--to", "Where to publish: a folder, s3://, sftp:// or https:// address.", "public")]
+CredentialsOption = Annotated[Path | None, _option("--to-credentials", "YAML file with what that place asks for.", "publicCredentials")]
+CertificateOption = Annotated[Path | None, _option("--certificate", "PEM file with the publisher's certificate and its chain.", "certificate")]
+KeyOption = Annotated[Path | None, _option("--key", "PEM file with the certificate's key.", "key")]
+Pkcs12Option = Annotated[Path | None, _option("--pkcs12", "PKCS #12 file with certificate and key.", "pkcs12")]
+PasswordOption = Annotated[
     Path | None,
-    typer.Option("--to", help="The public folder. Default: VMKEEPER_PUBLIC or git config vmkeeper.public.", show_default=False),
-]
-CertificateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--certificate",
-        help="PEM file with the publisher's certificate and its chain. Default: VMKEEPER_CERTIFICATE or git config vmkeeper.certificate.",
-        show_default=False,
+    _option(
+        "--password-file", "File with the password of --pkcs12 or --key; else VMKEEPER_PKCS12_PASSWORD or VMKEEPER_KEY_PASSWORD.", "passwordFile"
     ),
 ]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="PEM file with the certificate's key. Default: VMKEEPER_KEY or git config vmkeeper.key.", show_default=False),
+SignerOption = Annotated[
+    str | None, _option("--signer", "Command that signs for --certificate: text on its standard input, PKCS#7 signature on its output.", "signer")
 ]
+OpenPGPOption = Annotated[str | None, _option("--openpgp-key", "OpenPGP key of your gpg that signs feeds too.", "openpgpKey")]
 
 
 def publish(
     names: Annotated[list[str] | None, typer.Argument(metavar="[LIST]...", help="Image lists; default: all.", show_default=False)] = None,
     to: ToOption = None,
+    to_credentials: CredentialsOption = None,
     certificate: CertificateOption = None,
     key: KeyOption = None,
+    pkcs12: Pkcs12Option = None,
+    password_file: PasswordOption = None,
+    signer: SignerOption = None,
+    openpgp_key: OpenPGPOption = None,
     revision: Annotated[str, typer.Option("--at", help="The commit to publish from.")] = "HEAD",
     directory: Directory = HERE,
     store: StoreOption = None,
     output: OutputOption = Output.text,
 ) -> int:
-    """Write endorsed images and their signed lists into a folder that any web server can serve."""
-    from vmkeeper.execute.publication import carry_out, desired, list_signer, observe, observe_index
-    from vmkeeper.execute.walk import failures
-    from vmkeeper.lists.smime import load_signer
-    from vmkeeper.plan.publication import plan_publication
-    from vmkeeper.plan.render import as_json
+    """Write endorsed images, their signed lists and the other forms of them where a web server gives them out."""
+    from vmkeeper.execute import feedsigning, publishing
+    from vmkeeper.execute.listkey import KeyFiles, list_key
+    from vmkeeper.execute.publication import Place, desired
+    from vmkeeper.execute.publictarget import open_public
 
     session = Session(directory, store, output)
     now = session.now
-    repository = session.repository
-    root = _setting(session, to, "public", "--to").absolute()
-    signer = load_signer(_setting(session, certificate, "certificate", "--certificate"), _setting(session, key, "key", "--key"))
-    head = repository.resolve(revision)
-    catalogue = session.catalogue(head)
-    lists = desired(catalogue, head, tuple(names or ()), now, session.authorities)
-    published = observe(root, [one.name for one in lists], signer, now)
-    made = plan_publication(lists, published, observe_index(root), list_signer(signer), now, head=head)
-    outcomes = carry_out(made.plan, root, session.store, signer, progress=session.progress())
-    if output is Output.json:
-        left_out = [{"list": one.image_list, "appliance": one.appliance, "reason": one.reason} for one in made.left_out]
-        did = [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in outcomes]
-        refused = [{"rule": error.rule, "why": str(error)} for error in made.refused]
-        session.json({"plan": as_json(made.plan), "outcomes": did, "left_out": left_out, "refused": refused})
-        return 1 if failures(outcomes) or made.refused else 0
-    for one in made.left_out:
+    settings = _Settings(session)
+    address = settings.get(to, "public")
+    if address is None:
+        raise UserError("--to is not given", hint="give --to, set VMKEEPER_PUBLIC, or: git config vmkeeper.public ADDRESS")
+    files = KeyFiles(
+        settings.path(certificate, "certificate"),
+        settings.path(key, "key"),
+        settings.path(pkcs12, "pkcs12"),
+        settings.path(password_file, "passwordFile"),
+        settings.get(signer, "signer"),
+    )
+    hands = feedsigning.Hands(list_key(files, os.environ), feedsigning.openpgp_key(settings.get(openpgp_key, "openpgpKey")))
+    head = session.repository.resolve(revision)
+    lists, others = desired(session.catalogue(head), head, tuple(names or ()), now, session.authorities)
+    target = open_public(address, settings.path(to_credentials, "publicCredentials"), os.environ)
+    place = Place(target, session.store, hands, now)
+    return _show(session, publishing.publish(place, lists, others, head=head, progress=session.progress()))
+
+
+class _Settings:
+    """Options, then the environment, then git config."""
+
+    def __init__(self, session: Session) -> None:
+        self._config = session.repository.config
+
+    def get(self, given: object, name: str) -> str | None:
+        """A setting's text, None where nothing says it."""
+        found = given or os.environ.get(f"VMKEEPER_{_screaming(name)}") or self._config(f"vmkeeper.{name}")
+        return str(found) if found else None
+
+    def path(self, given: Path | None, name: str) -> Path | None:
+        """A setting that is a file."""
+        found = self.get(given, name)
+        return Path(found).expanduser() if found else None
+
+
+def _show(session: Session, report: Report) -> int:
+    from vmkeeper.execute.walk import failures
+    from vmkeeper.plan.render import as_json
+
+    publication = report.publication
+    if session.output is Output.json:
+        left_out = [{"list": one.image_list, "appliance": one.appliance, "reason": one.reason} for one in publication.left_out]
+        did = [{"id": outcome.action.id, "outcome": type(outcome).__name__.lower()} for outcome in report.outcomes]
+        refused = [{"rule": error.rule, "why": str(error)} for error in publication.refused]
+        plans = {"plan": as_json(publication.plan), "beside": as_json(report.beside)}
+        session.json({**plans, "outcomes": did, "left_out": left_out, "refused": refused})
+        return 1 if failures(report.outcomes) or publication.refused else 0
+    for one in publication.left_out:
         session.say(f"left out {one.image_list}: {one.appliance}: {one.reason}")
-    if not made.plan and not made.refused:
+    if not report.outcomes and not publication.refused:
         session.say("Nothing to publish: every list says what is endorsed.")
-    code = session.report(outcomes)
-    for error in made.refused:
+    code = session.report(report.outcomes)
+    for error in publication.refused:
         show_error(session.err, error)
-    return 1 if made.refused else code
-
-
-def _setting(session: Session, given: Path | None, name: str, option: str) -> Path:
-    """A path from its option, the environment or git config, in this order."""
-    variable = f"VMKEEPER_{name.upper()}"
-    found = given or os.environ.get(variable) or session.repository.config(f"vmkeeper.{name}")
-    if not found:
-        raise UserError(f"{option} is not given", hint=f"give {option}, set {variable}, or: git config vmkeeper.{name} PATH")
-    return Path(found)
+    return 1 if publication.refused else code

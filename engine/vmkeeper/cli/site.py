@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vmkeeper.execute.site import Reconciled
     from vmkeeper.plan.site import SitePlan
     from vmkeeper.repository.tree import Repository
-    from vmkeeper.trust.refusal import Refusal
 
 commands = typer.Typer(no_args_is_help=True, help="Set up a site and see what a run at it would do.")
 
@@ -173,19 +172,26 @@ def reconcile(
 def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE, output: OutputOption = Output.text) -> int:
     """Show the images and machines that a site has, and the newest lists it has seen. Fetches nothing."""
     from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.observe import site_cloud
+    from vmkeeper.execute.observe import site_cloud, site_document
 
     session = Session(directory)
     place = SiteHome.of(name, home)
     cloud, memory, pins = site_cloud(place, name), place.memory(), place.pins()
     images = [image for image in cloud.images() if image.owner == cloud.owner and image.spec]
     machines = [machine for machine in cloud.machines() if machine.owner == cloud.owner]
-    lists = [(pin.name, memory.lists.get(pin.uuid)) for pin in pins.image_lists]
+    lists = [(pin.name, memory.lists.get(pin.uuid), "") for pin in pins.image_lists]
+    for one in site_document(place, name).foreign:
+        known = memory.foreign.get(one.name)
+        uuid = one.uuid or (known.uuid if known else "")
+        lists.append((one.name, memory.lists.get(uuid), one.endorser.dn))
     if output is Output.json:
         session.json(
             {
                 "version": 1,
-                "lists": [{"name": n, **(seen.model_dump(mode="json") if seen else {})} for n, seen in lists],
+                "lists": [
+                    {"name": n, **({"signer": signer} if signer else {}), **(seen.model_dump(mode="json") if seen else {})}
+                    for n, seen, signer in lists
+                ],
                 "images": [
                     {"id": i.id, "state": i.state, "in_use": i.in_use, "hidden_since": format_time(i.hidden_since) if i.hidden_since else None}
                     | (i.spec.model_dump(mode="json") if i.spec else {})
@@ -195,8 +201,9 @@ def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE,
             }
         )
         return 0
-    for list_name, seen in lists:
-        session.say(f"list {list_name}: " + (f"version {seen.version}, until {format_time(seen.expires)}" if seen else "not seen yet"))
+    for list_name, seen, signer in lists:
+        by = f", signed by {signer}" if signer else ""
+        session.say(f"list {list_name}{by}: " + (f"version {seen.version}, until {format_time(seen.expires)}" if seen else "not seen yet"))
     for image in images:
         if image.spec:
             since = f" since {format_time(image.hidden_since)}" if image.hidden_since else ""
@@ -207,48 +214,6 @@ def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE,
     if not images:
         session.say(f"no images yet; bring them with: vmkeeper reconcile {name}")
     return 0
-
-
-def why_at_site(session: Session, appliance: str, site: str, home: Path | None, bundle: Path | None = None) -> int:
-    """Say for each version of an appliance whether the site may run it, by which rule not, and the nearest that it may."""
-    from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.observe import look, too_late
-    from vmkeeper.plan.wanted import Unusable
-
-    place = SiteHome.of(site, home)
-    followed = follow(session, place, bundle)
-    view = look(followed.repository, place, site, session.now, fetch=followed.fetch)
-    decisions = [decision for decision in view.decisions if decision.appliance == appliance]
-    here = {str(i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec and i.spec.appliance == appliance}
-    for found in view.lists:
-        if isinstance(found.state, Unusable):
-            session.say(f"The list {found.name} cannot be used: {found.state.why}")
-        if found.expired(session.now):
-            session.say(f"The list {found.name} has expired: nothing of it may run.")
-        if (late := too_late(found.frozen, view.site, session.now)) is not None:
-            session.say(f"Nothing of the list {found.name} may run: {late.why}")
-        elif found.frozen is not None:
-            since = f" since {format_time(found.frozen.since)}" if found.frozen.since else ""
-            session.say(f"Nothing new is registered from the list {found.name}{since}:")
-            _say_refusals(session, found.frozen.refusals)
-    for decision in decisions:
-        state = f" It is {here[str(decision.version)]} there." if str(decision.version) in here else " It is not there."
-        session.say(f"{appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {site}.{state}")
-        for verdict in decision.endorsements:
-            session.say(f"  endorsed by {verdict.statement.endorser} with {verdict.signed_by.key} ({verdict.tag})")
-        _say_refusals(session, decision.refusals)
-        if decision.nearest:
-            session.say(f"  nearest version that may: {decision.nearest}")
-    if not decisions:
-        session.say(f"No list that {site} subscribes to offers {appliance}, and nobody endorsed it.")
-    return 0
-
-
-def _say_refusals(session: Session, refusals: Iterable[Refusal]) -> None:
-    for refusal in refusals:
-        session.say(f"  {refusal}")
-        if refusal.hint:
-            session.say(f"    → {refusal.hint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,17 @@ class NoRoom(VmkeeperError):
     """The cloud has no space, memory or quota left; `why` is the cloud's own reason."""
 
 
+class SourceFile(Document):
+    """The file that was signed for, where a cloud's own file was made from it."""
+
+    format: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,16}(\.[a-z0-9]{1,8})?$")]
+    """How it comes: `qcow2`, `ova`, `raw.xz`, …"""
+    size: Size
+    """Bytes of it."""
+    sha512: Sha512
+    """Of it."""
+
+
 class ImageSpec(Document):
     """Everything a cloud is told about an image. All of it can be read back from the image."""
 
@@ -66,11 +77,23 @@ class ImageSpec(Document):
     """When it stops being usable: the earliest end of what vouches for it."""
     properties: dict[str, str] = Field(default_factory=dict)
     """Further attributes for the cloud's users; `a-z 0-9 _ . :` in keys."""
+    source: SourceFile | None = None
+    """The signed file that this one was converted from; None where this one is the signed file."""
+
+    @property
+    def signed(self) -> SourceFile:
+        """What was signed for: the source, or the file itself."""
+        return self.source or SourceFile(format=self.format, size=self.size, sha512=self.sha512)
 
     @property
     def key(self) -> str:
-        """What makes it this image and no other: appliance, version and bytes."""
-        return f"{self.uuid}/{self.version}/{self.sha512}"
+        """What makes it this image and no other: appliance, version and the bytes that were signed."""
+        return f"{self.uuid}/{self.version}/{self.signed.sha512}"
+
+    def with_bytes_of(self, other: ImageSpec) -> ImageSpec:
+        """This, said about the file of `other`: what a conversion comes to need not be the same bytes each time."""
+        names = ("format", "size", "virtual_size", "sha512", "source")
+        return self.model_copy(update={name: getattr(other, name) for name in names})
 
     def same_bytes(self, other: ImageSpec) -> bool:
         """Whether both describe the same file, whatever else they say about it."""
@@ -155,8 +178,8 @@ class Cloud(Protocol):
         cloud's own hash is compared): anything but `spec.size` bytes with `spec.sha512` raises `Refused` R14 and
         leaves nothing. What an upload that was cut off left behind does not show, or shows as incomplete and is
         taken over or removed by the next upload of the same key. Where an image of ours with the same key is there
-        already, nothing is uploaded, it is made active, and it is returned. The file is never changed.
-        Raises `NoRoom`.
+        already, nothing is uploaded; it is made active, all that `spec` says holds of it but for its bytes, which stay
+        the ones it has, and it is returned. The file is never changed. Raises `NoRoom`.
         """
 
     def update(self, id: str, spec: ImageSpec, hidden_since: datetime | None) -> None:  # noqa: A002 - the field's name

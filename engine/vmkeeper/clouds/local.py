@@ -89,9 +89,7 @@ class LocalCloud:
             record = self._ours(id)
             if not record.spec.same_bytes(spec):
                 raise ValueError(f"{id} has other bytes")
-            wanted = ImageRecord(owner=self.owner, spec=spec, hidden_since=hidden_since)
-            if wanted != record:
-                self._write(self._images / id, wanted)
+            self._say(id, record, ImageRecord(owner=self.owner, spec=spec, hidden_since=hidden_since))
 
     def delete(self, id: str) -> None:  # noqa: A002
         """See `Cloud.delete`."""
@@ -180,11 +178,16 @@ class LocalCloud:
         return record
 
     def _show(self, id_: str, spec: ImageSpec) -> bool:
-        """Make an image that is there be as `spec` says and active; False where it is not there."""
-        with suppress(Gone):
-            self.update(id_, spec, None)
+        """Make an image that is there be as `spec` says, but for its bytes, and active; False where it is not there."""
+        with suppress(Gone), self._locked():
+            record = self._ours(id_)
+            self._say(id_, record, ImageRecord(owner=self.owner, spec=spec.with_bytes_of(record.spec)))
             return True
         return False
+
+    def _say(self, id_: str, record: ImageRecord, wanted: ImageRecord) -> None:
+        if wanted != record:
+            self._write(self._images / id_, wanted)
 
     def _copy(self, spec: ImageSpec, file: Path, target: Path) -> None:
         """Copy and hash in one reading; raises Refused R14, NoRoom, UserError."""

@@ -70,8 +70,8 @@ class MemoryCloud:
                 (i for i in self.world.images.values() if i.owner == self.owner and i.spec and i.spec.key == spec.key), key=lambda i: i.id
             )
             for image in earlier:
-                if image.state != "incomplete":
-                    return self._put(replace(image, name=spec.name, spec=spec, state="active", hidden_since=None))
+                if image.state != "incomplete" and image.spec:
+                    return self._put(replace(image, name=spec.name, spec=spec.with_bytes_of(image.spec), state="active", hidden_since=None))
             for image in earlier:
                 del self.world.images[image.id]
             if self.world.room is not None and spec.size > self.world.room:

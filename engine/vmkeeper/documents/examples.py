@@ -126,7 +126,18 @@ title: A computer in the machine room
 platform: {type: local, accelerator: auto, memory: 8GiB}
 subscribe:
 - {list: example, appliances: ["*"]}
+foreign:
+- name: science
+  url: https://lists.example.net/vo.science.example.net/image.list
+  uuid: 0b7e9a52-6f0c-4a53-9d0a-0f2f0a1c7d11
+  endorser: {dn: /DC=net/DC=example/CN=Image Publisher, ca: /DC=net/DC=example/CN=Example CA}
+  credentials: science
+  images: ["science-*"]
+  new: ask
+  limits: {images: 200, size: 8GiB, virtual_size: 64GiB}
+  sha1: false
 approve:
+- {appliance: science-ubuntu-22.04}
 - {appliance: "debian-*", version: ">=2026.10"}
 - {appliance: htcondor-worker, endorser: release-team}
 block:
@@ -134,6 +145,13 @@ block:
 retire: {grace: 7d, limit: 50%}
 formats: [qcow2, raw]
 keep: 1
+cache: {size: 20GiB, age: 60d}
+transfers: {at_once: 2, from_one_host: 2, patches: true, patch_memory: 2GiB}
+events:
+- {name: glance, program: gpvcmupdate.py, events: [AvailablePostfix, ExpirePostfix], timeout: 30m}
+- {name: by-uuid, program: by-uuid.sh, replaced: false}
+- {name: dashboard, webhook: "https://dashboard.example.org/hooks/images", credentials: dashboard}
+- {name: journal, file: events.jsonl}
 """,
     "cluster": """\
 name: demo

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vmkeeper import values
-from vmkeeper.model import appliance, cluster, context, endorser, imagelist, keys, lock, policy, site
+from vmkeeper.model import appliance, cluster, context, endorser, foreign, handler, imagelist, keys, lock, policy, site
 from vmkeeper.model.base import Document
 from vmkeeper.values import Duration, Scalar, Size, Version, VersionConstraint
 
@@ -123,6 +123,10 @@ _PATTERNS: dict[str, Words] = {
         (lock.LockedPackage.model_fields["version"], Words("a package version", "as the distribution writes it", '"1:9.2p1-2+deb12u3"')),
         (lock.LockedPackage.model_fields["architecture"], Words("a package architecture", "amd64, arm64 or all", "amd64")),
         (lock.LockedPackage.model_fields["path"], Words("a path in the archive", "without . and ..", "pool/main/b/bash/bash_5.2.15-2_amd64.deb")),
+        (foreign.ListUrl, Words("a web address", "http:// or https://, without user and fragment", "https://lists.example.org/image.list")),
+        (foreign.Dn, Words("a distinguished name", "on one line, as /DC=org/CN=x or CN=x,DC=org", "/DC=org/DC=example/CN=Name")),
+        (foreign.Wildcard, Words("a pattern", "in which * stands for any characters and ? for one, in quotes", '"science-*"')),
+        (handler.HandlerFile, Words("a file name", "letters, digits and . _ -, without a folder", "events.jsonl")),
         (site.Percent, Words("a percentage", "from 0% to 100%", "50%")),
     )
 }

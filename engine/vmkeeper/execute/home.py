@@ -40,6 +40,8 @@ class SiteHome:
         """CA certificates that list signers' certificates must lead to."""
         self.cloud = self.folder / "cloud"
         self.cache = self.folder / "cache"
+        self.lists = self.folder / "lists"
+        """Signed lists as they last counted."""
         self._pins = self.folder / "pins.yaml"
         self._memory = self.folder / "memory.json"
         self._site = self.folder / "site.yaml"
@@ -106,7 +108,7 @@ class SiteHome:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Transient("another run works at this site", where=str(self.folder), hint="wait for it to end") from None
-            for folder in (self.folder, self.ca, self.cache):
+            for folder in (self.folder, self.ca, self.cache, self.lists):
                 remove_leftovers(folder)
             with self._temporary_files():
                 yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from vmkeeper.clouds.interface import CloudImage, CloudMachine
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.execute.observe import View
 from vmkeeper.execute.verification import RepositoryHistory
+from vmkeeper.plan.wanted import Unusable
 from vmkeeper.repository.tags import is_ancestor
 from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.enactment import Enacted
@@ -69,6 +70,7 @@ def _chain(view: View, repository: Repository, history: RepositoryHistory, image
     yield Link(
         "image", f"{spec.appliance} {spec.version}", view.name, note=f"{image.state} as {image.id}, {digest}, until {format_time(spec.expires)}"
     )
+    yield from _foreign_list(view, spec.list)
     decision = next((one for one in view.decisions if (one.appliance, one.version) == (spec.appliance, spec.version)), None)
     endorsements = decision.endorsements if decision else ()
     if endorsements:
@@ -80,11 +82,36 @@ def _chain(view: View, repository: Repository, history: RepositoryHistory, image
         yield Link("refused", rejected.tag, note="; ".join(map(str, rejected.refusals)))
     for refusal in decision.refusals if decision else ():
         yield Link("refused", f"{spec.appliance} {spec.version}", note=str(refusal))
+    if spec.list not in _foreign(view):
+        yield from _policies(view, endorsements)
+    yield _approval(view)
+
+
+def _foreign(view: View) -> dict[str, str]:
+    """UUID → name of the lists of other organisations that were seen."""
+    names = {one.name for one in view.site.foreign}
+    return {found.uuid: found.name for found in view.lists if found.name in names and found.uuid}
+
+
+def _foreign_list(view: View, uuid: str) -> Iterator[Link]:
+    """Who signed the list of another organisation that the image is from; it is the word of nobody else."""
+    name = _foreign(view).get(uuid)
+    if name is None:
+        return
+    signed = next((one for one in view.signed if one.uuid == uuid), None)
+    if signed is not None:
+        yield Link("list", name, signed.signer, format_time(signed.created), f"{signed.about}, certificate by {signed.issuer}, from {signed.url}")
+        return
+    why = "; ".join(found.state.why for found in view.lists if found.uuid == uuid and isinstance(found.state, Unusable))
+    yield Link("list", name, note=f"it cannot be used now: {why}")
+
+
+def _policies(view: View, endorsements: Iterable[Accepted]) -> Iterator[Link]:
+    """The policies that the endorsements were made under, and the one in force."""
     numbers = {one.statement.policy for one in endorsements if isinstance(one.statement, Endorsement)} | {view.judgement.enactments.current.number}
     for enacted in view.judgement.enactments.policies:
         if enacted.number in numbers:
             yield _policy(enacted, view.judgement.enactments.current)
-    yield _approval(view)
 
 
 def _release(repository: Repository, history: RepositoryHistory, commit: str, appliance: str) -> Iterator[Link]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds import connect as connect_cloud
 from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read as read_document
-from vmkeeper.errors import Refused, UserError, VmkeeperError
+from vmkeeper.errors import Problems, Refused, UserError, VmkeeperError
 from vmkeeper.execute.decisions import read_site, site_in_force
+from vmkeeper.execute.foreign import Asking, Own, Signed, claims_of, see_foreign
 from vmkeeper.execute.home import SiteHome
-from vmkeeper.execute.listing import LIMIT, list_url, verified_list
+from vmkeeper.execute.listcache import ListCache
+from vmkeeper.execute.listing import Expected, Read, list_url, read_list
 from vmkeeper.execute.verification import judge, mainline_head, sight
-from vmkeeper.images.web import read_url
 from vmkeeper.lists.hepix import HepixList, version_key
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
@@ -37,7 +37,7 @@ from vmkeeper.trust.verify import Accepted
 from vmkeeper.values import Version, format_time
 
 Fetch = Callable[[str], bytes]
-"""Brings a signed list by its URL."""
+"""Brings a signed list by its URL, in place of the network and the cache of lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class View:
     memory: Memory
     cloud: Cloud
     images: tuple[CloudImage, ...]
+    signed: tuple[Signed, ...] = ()
+    """The lists of other organisations that were verified."""
 
 
 @dataclass(slots=True)
@@ -67,12 +69,14 @@ class _Looking:
     pins: Pins
     home: SiteHome
     now: datetime
-    fetch: Fetch
+    fetch: Fetch | None
+    cache: ListCache
     progress: Progress
     head: str
     site: Site
     judgement: Judgement
     memory: Memory
+    names: dict[str, str] = field(default_factory=dict)
     lists: list[Subscribed] = field(default_factory=list)
     standings: dict[tuple[str, str, Version], Standing] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -81,10 +85,15 @@ class _Looking:
 
 def site_cloud(home: SiteHome, name: str) -> Cloud:
     """The cloud of a site, as the site's file said that was last in force here."""
+    return connect_cloud(site_document(home, name).platform, site=name, folder=home.cloud)
+
+
+def site_document(home: SiteHome, name: str) -> Site:
+    """A site's file as it was last in force here. Raises UserError where nothing was reconciled yet."""
     pins, data = home.pins(), home.site_file()
     if pins.site is None or pins.site.name != name or data is None:
         raise UserError(f"nothing was reconciled at {name} yet", where=str(home.folder), hint=f"vmkeeper reconcile {name}")
-    return connect_cloud(read_site(data, name).platform, site=name, folder=home.cloud)
+    return read_site(data, name)
 
 
 def look(
@@ -95,12 +104,13 @@ def look(
     *,
     connect: Callable[[Site], Cloud] | None = None,
     fetch: Fetch | None = None,
+    cache: ListCache | None = None,
     progress: Progress | None = None,
 ) -> View:
     """See what the followed repository, its lists and the cloud say at a time. `connect` gives the site's cloud.
 
-    A list that cannot be had or trusted is reported in the view and stops nothing else. Raises Untrusted where nothing
-    can be concluded from the repository: then nothing is done.
+    cache: of signed lists; default: the one in the home. A list that cannot be had or trusted is reported in the view and
+    stops nothing else. Raises Untrusted where nothing can be concluded from the repository: then nothing is done.
     """
     pins, head, progress = home.pins(), mainline_head(repository), progress or Silent()
     seen = sight(repository, head)
@@ -114,13 +124,16 @@ def look(
     site = read_site(site_file, name)
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
-    looking = _Looking(catalogue, pins, home, now, fetch or partial(_fetch, pins), progress, head, site, judgement, judgement.memory)
+    cache = cache or ListCache(home.lists, pins.fetch.allowed_hosts)
+    looking = _Looking(catalogue, pins, home, now, fetch, cache, progress, head, site, judgement, judgement.memory)
     if (proposed := catalogue.snapshot.read(f"sites/{name}.yaml")) is not None and _differs(proposed, site, name):
         how = f"approved: vmkeeper approve {name}" if pins.site.administrators else f"accepted here: vmkeeper site init {name}"
         looking.notes.append(Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once {how}"))
     marked = [image.spec for image in images if image.spec is not None and image.owner == cloud.owner]
     for subscription in site.subscribe:
         _see_list(looking, subscription, marked)
+    signed = _see_foreign(looking, marked) if site.foreign else ()
+    cache.tidy([*(one.list for one in site.subscribe), *(one.name for one in site.foreign)])
     return View(
         name=name,
         head=head,
@@ -135,7 +148,31 @@ def look(
         memory=looking.memory,
         cloud=cloud,
         images=images,
+        signed=tuple(signed),
     )
+
+
+def _see_foreign(looking: _Looking, marked: list[ImageSpec]) -> list[Signed]:
+    """The lists of other organisations, beside those of the repository."""
+    asking = Asking(
+        home=looking.home.folder,
+        cache=looking.cache,
+        authorities=looking.home.authorities(looking.pins),
+        now=looking.now,
+        skew=looking.pins.clock_skew,
+        progress=looking.progress,
+        fetch=looking.fetch,
+    )
+    lists = {pin.uuid: pin.name for pin in looking.pins.image_lists}
+    names = frozenset((*looking.names.values(), *looking.catalogue.names("appliances")))
+    own = Own(lists, claims_of(looking.lists, looking.names), names)
+    found = see_foreign(looking.site, asking, looking.memory, own, marked)
+    looking.memory = found.memory
+    looking.lists += found.lists
+    looking.standings |= found.standings
+    looking.decisions += found.decisions
+    looking.notes += found.notes
+    return found.signed
 
 
 def _differs(proposed: bytes, site: Site, name: str) -> bool:
@@ -156,6 +193,7 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
         looking.lists.append(Subscribed(pin.name, pin.uuid, Unusable(f"policy {number} in force has no endorser list {pin.endorsers}", decides=True)))
         return
     found, names = _list(looking, subscription, pin), _names(looking, pin)
+    looking.names |= names
     offers: tuple[Offer, ...] = ()
     if isinstance(found, HepixList):
         offers, notes = offers_of(found, subscription, names)
@@ -212,13 +250,26 @@ def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -
             raise UserError(f"there is no imagelists/{subscription.list}.yaml at commit {looking.head[:12]}")
         url = list_url(document.url, subscription.list)
         looking.progress.step(subscription.list, f"fetching {url}")
-        authorities = looking.home.authorities(looking.pins)
-        found, memory = verified_list(looking.fetch(url), pin, authorities, looking.memory, looking.now, looking.pins.clock_skew)
-        _not_withheld(looking.judgement, found, memory)
-        looking.memory = memory
+        judge = _judging(looking, pin)
+        read = judge(looking.fetch(url)) if looking.fetch else looking.cache.bring(subscription.list, url, looking.now, judge)
+        looking.memory = read.remembered(looking.memory)
     except VmkeeperError as error:
         return Unusable(str(error), last.expires if last else None)
-    return found
+    return read.list
+
+
+def _judging(looking: _Looking, pin: PinnedImageList) -> Callable[[bytes], Read]:
+    """What a message must pass to be the list that the site pinned."""
+    authorities = looking.home.authorities(looking.pins)
+
+    def judge(message: bytes) -> Read:
+        read = read_list(message, Expected.pinned(pin), authorities, looking.now, looking.pins.clock_skew)
+        if read.odd:
+            raise Problems(problem for image in read.odd for problem in image.problems)
+        _not_withheld(looking.judgement, read.list, read.remembered(looking.memory))
+        return read
+
+    return judge
 
 
 def _not_withheld(judgement: Judgement, found: HepixList, memory: Memory) -> None:
@@ -253,7 +304,3 @@ def _names(looking: _Looking, pin: PinnedImageList) -> dict[str, str]:
 
 def _endorsers(looking: _Looking, pin: PinnedImageList) -> TrustedEndorsers:
     return looking.judgement.enactments.current.policy.lists[pin.endorsers]
-
-
-def _fetch(pins: Pins, url: str) -> bytes:
-    return read_url(url, limit=LIMIT, allow=pins.fetch.allowed_hosts)

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from vmkeeper.clouds.interface import Cloud, InUse
-from vmkeeper.errors import Refused
+from vmkeeper.execute.credentials import read_credentials
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.observe import Fetch, View, look
+from vmkeeper.execute.post import Post
+from vmkeeper.execute.telling import Telling, addresses
+from vmkeeper.execute.transfer import Brought, Carried, Means, Transfer, wanted_parts
 from vmkeeper.execute.walk import Outcome, walk
-from vmkeeper.images.fetch import fetch as fetch_file
-from vmkeeper.images.sniff import sniff
-from vmkeeper.model.release import Blob
+from vmkeeper.images.addresses import origin
+from vmkeeper.images.cache import ImageCache
+from vmkeeper.images.web import Credentials
 from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
+from vmkeeper.plan.plan import Plan
 from vmkeeper.plan.site import DeleteImage, HideImage, RegisterImage, ShowImage, SitePlan, UpdateImage, plan_site
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.tree import Repository
-from vmkeeper.values import Size
+from vmkeeper.values import Name, Size
 
-Download = Callable[[RegisterImage], AbstractContextManager[Path]]
-"""Brings an image's file, verified (R14, R25, R26), for as long as the context lasts."""
-
-Carried = Callable[[str], Path | None]
-"""A file that was brought here on a disk, by the SHA-512 that it should have."""
+Bring = Callable[[RegisterImage], AbstractContextManager[Brought]]
+"""Brings an image's file, verified (R14, R25, R26) and in the wanted format, for as long as the context lasts."""
 
 
 def _nothing(_sha512: str) -> Path | None:
     return None
-
-
-_WORKERS = 2
-"""Actions at once: one downloads while another hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +67,16 @@ def reconcile(
         home.remember(view.memory)
         home.keep_site(view.site_file)
         made = plan_view(view, clock(), force_retire=force_retire)
-        perform = performer(view.cloud, downloads(home.cache, view.pins.fetch.allowed_hosts, progress, carried), clock)
-        outcomes = walk(made.plan, perform, workers=_WORKERS, progress=progress)
-        _tidy(home.cache, made)
-    return Reconciled(view, made, outcomes)
+        transfer, cache = transfers(home, view, progress, carried)
+        coming = [action for action in made.plan.actions if isinstance(action, RegisterImage)]
+        cache.tidy(wanted={digest for action in coming for digest in wanted_parts(action)})
+        telling = tellings(home, view, made.plan, cache, clock, progress)
+        with telling:
+            perform = telling.around(performer(view.cloud, transfer, clock))
+            outcomes = walk(made.plan, perform, workers=view.site.transfers.at_once + 1, progress=progress)
+        cache.evict(clock(), keep={action.spec.signed.sha512 for action in coming})
+    # Without the lock: a handler that takes its time keeps nobody from hiding an image.
+    return Reconciled(view, SitePlan(made.plan, (*made.notes, *telling.delivered()), made.refusal), outcomes)
 
 
 def plan_view(view: View, now: datetime, *, force_retire: bool = False) -> SitePlan:
@@ -82,61 +85,36 @@ def plan_view(view: View, now: datetime, *, force_retire: bool = False) -> SiteP
     return SitePlan(made.plan, (*view.notes, *made.notes), made.refusal)
 
 
-def downloads(cache: Path, allowed: Collection[str], progress: Progress, carried: Carried = _nothing) -> Download:
-    """Downloads into a folder, from what was carried here first; a file goes when its context ends well and stays when it does not."""
+def transfers(home: SiteHome, view: View, progress: Progress, carried: Carried = _nothing) -> tuple[Transfer, ImageCache]:
+    """How the images of a site come, and where they are kept."""
+    site = view.site
+    cache = ImageCache(home.cache, size=site.cache.size, age=site.cache.age)
 
-    @contextmanager
-    def download(action: RegisterImage) -> Iterator[Path]:
-        spec = action.spec
-        target = cache / _cached(spec.sha512)
-        here = carried(spec.sha512)
-        sources, allow = ([here.as_uri(), action.uri], (*allowed, str(here.parent))) if here else ([action.uri], tuple(allowed))
-        fetch_file(sources, Blob(size=spec.size, sha512=spec.sha512), target, allow=allow, progress=_Named(progress, action.subject))
-        found = sniff(target, spec.format)
-        if found.virtual_size != spec.virtual_size:
-            why = f"a guest would see {found.virtual_size}, and {spec.virtual_size} were signed for"
-            raise Refused("R14", "the image is not what was endorsed", where=action.subject, why=why)
-        yield target
-        target.unlink(missing_ok=True)
+    def shown(name: Name, url: str) -> Credentials | None:
+        """Credentials are for the servers of the lists that name them, whatever address a list gives for an image."""
+        lists = [one.url for one in site.foreign if one.credentials == name and origin(one.url) == origin(url)]
+        return read_credentials(home.folder, name, lists[0]) if lists else None
 
-    return download
+    means = Means(settings=site.transfers, allow=view.pins.fetch.allowed_hosts, credentials=shown, carried=carried)
+    return Transfer(cache, means, progress), cache
 
 
-class _Named:
-    """Progress under the image's name, whatever the file that comes is called."""
-
-    def __init__(self, progress: Progress, subject: str) -> None:
-        self._progress = progress
-        self._subject = subject
-
-    def step(self, _subject: str, text: str, /) -> None:
-        self._progress.step(self._subject, text)
-
-    def amount(self, _subject: str, done: int, total: int, unit: str, /) -> None:
-        self._progress.amount(self._subject, done, total, unit)
+def tellings(home: SiteHome, view: View, plan: Plan, cache: ImageCache, clock: Callable[[], datetime], progress: Progress) -> Telling:
+    """Who is told what the plan does at a site."""
+    post = Post(home.folder, view.name, view.site.events, cache.path, view.pins.fetch.allowed_hosts)
+    ours = [image for image in view.images if image.owner == view.cloud.owner]
+    return Telling(post, plan, ours, addresses(view.lists), clock, progress)
 
 
-def _cached(sha512: str) -> str:
-    return f"{sha512[:32]}.image"
-
-
-def _tidy(cache: Path, made: SitePlan) -> None:
-    """Remove downloads, finished or not, that no registration of this plan asks for."""
-    wanted = {action.spec.sha512[:32] for action in made.plan.actions if isinstance(action, RegisterImage)}
-    for path in cache.glob("*") if cache.is_dir() else ():
-        if path.is_file() and path.name.split(".")[0] not in wanted:
-            path.unlink()
-
-
-def performer(cloud: Cloud, download: Download, clock: Callable[[], datetime]) -> Callable[[Action], str]:
+def performer(cloud: Cloud, bring: Bring, clock: Callable[[], datetime]) -> Callable[[Action], str]:
     """What `walk` calls for each action of a site's plan. `clock` stamps images as they are hidden."""
 
     def perform(action: Action) -> str:
         match action:
-            case RegisterImage(spec=spec):
-                with download(action) as file:
-                    image = cloud.upload(spec, file)
-                return f"{Size(spec.size).human} verified and registered as {image.id}"
+            case RegisterImage():
+                with bring(action) as brought:
+                    image = cloud.upload(brought.spec, brought.file)
+                return f"{Size(brought.spec.size).human} verified and registered as {image.id}"
             case UpdateImage(image=image_id, spec=spec):
                 cloud.update(image_id, spec, None)
                 return "updated"

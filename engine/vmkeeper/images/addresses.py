@@ -68,6 +68,17 @@ class UrlPolicy:
             )
         return path
 
+    def lists(self, host: str) -> bool:
+        """Whether the caller listed this host or, where it is an address, a network that holds it."""
+        host = host.strip("[]")
+        if host.lower() in self._hosts:
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
     def addresses(self, host: str, resolve: Resolver) -> tuple[str, ...]:
         """The addresses of a host, each checked. Raises Refused (R27) if one of them is not allowed, Transient."""
         found = tuple(resolve(host))
@@ -123,6 +134,12 @@ def resolved(host: str) -> tuple[str, ...]:
     except (OSError, UnicodeError) as error:
         raise Transient(f"the name {host} cannot be resolved", why=str(error)) from None
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL, each in one form: `https://images.example.org:443` (RFC 6454, 4)."""
+    parts = _split(url)
+    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme, 0)}"
 
 
 def public(url: str) -> str:

@@ -15,13 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpcore
 import httpx
 
 from vmkeeper.errors import Refused, Transient, UserError, VmkeeperError
 from vmkeeper.images.addresses import UrlPolicy, public
+from vmkeeper.images.arriving import Arriving
 from vmkeeper.images.files import CHUNK, hash_file, reported
 from vmkeeper.images.partial import Part
-from vmkeeper.images.web import TRY_LATER, Unavailable, Web
+from vmkeeper.images.web import TRY_LATER, Credentials, Unavailable, Web
 from vmkeeper.model.release import Blob
 from vmkeeper.progress import Progress, Silent
 
@@ -52,21 +54,25 @@ def fetch(
     allow: Collection[str] = (),
     patience: Patience = Patience(),
     tls: ssl.SSLContext | None = None,
+    credentials: Credentials | None = None,
     subject: str = "",
     progress: Progress = _SILENT,
     sleep: Callable[[float], None] = time.sleep,
+    arriving: Arriving | None = None,
+    durable: bool = True,
 ) -> None:
     """Bring a file to `target` from the first of `urls` that gives it.
 
-    allow: see UrlPolicy. subject: under which progress is told; default: the target's name. The partial file lies
-    beside the target as `SHA512[:32].part` and is taken up again by the next call, of whatever process. Raises Refused
-    (R14 other bytes, R25 too many, R27 address), Transient, Unavailable, UserError (no room, no right); the reasons
-    of all URLs are in the one error.
+    allow: see UrlPolicy. credentials: what is shown to the one origin that they are for. subject: under which progress is
+    told; default: the target's name. arriving: is told how far the file is. durable: whether it must outlive a power cut;
+    one that is only cached need not. The partial file lies beside the target as `SHA512[:32].part` and is taken up again by
+    the next call, of whatever process. Raises Refused (R14 other bytes, R25 too many, R27 address), Transient, Unavailable,
+    UserError (no room, no right); the reasons of all URLs are in the one error.
     """
     subject = subject or target.name
-    sources = _Sources(UrlPolicy(allow), patience, tls)
+    sources = _Sources(UrlPolicy(allow), patience, tls, credentials)
     failures: list[VmkeeperError] = []
-    with reported("keep the download", target), Part(target.parent, wanted) as part:
+    with reported("keep the download", target), Part(target.parent, wanted, arriving) as part:
         if target.is_file() and hash_file(target) == wanted:
             return
         for url in dict.fromkeys(urls):
@@ -76,7 +82,7 @@ def fetch(
                 progress.step(subject, f"{public(url)} did not serve: {error}")
                 failures.append(error)
             else:
-                part.keep(target)
+                part.keep(target, durable=durable)
                 return
     raise _together(failures, target)
 
@@ -156,10 +162,10 @@ class _Again(Transient):
 class _Sources:
     """Opens URLs at an offset."""
 
-    def __init__(self, policy: UrlPolicy, patience: Patience, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, policy: UrlPolicy, patience: Patience, tls: ssl.SSLContext | None, credentials: Credentials | None) -> None:
         self.policy = policy
         self.patience = patience
-        self._web = Web(policy, tls=tls, connect=patience.connect, idle=patience.idle)
+        self._web = Web(policy, tls=tls, connect=patience.connect, idle=patience.idle, credentials=credentials)
 
     @contextmanager
     def open(self, url: str, part: Part) -> Iterator[Iterator[bytes]]:
@@ -172,7 +178,7 @@ class _Sources:
         try:
             with self._web.get(url, _asking(url, part)) as answer:
                 _begin(answer, url, part)
-                yield answer.iter_raw()
+                yield _body(answer, self.patience.idle)
         except Transient as error:
             raise error if isinstance(error, _Again) else _Again(error.what, where=error.where, why=error.why) from None
 
@@ -187,6 +193,27 @@ class _Sources:
                 raise Refused("R14", f"a file of {size} bytes where {int(part.wanted.size)} were signed for", where=public(url))
             file.seek(part.size)
             yield iter(lambda: file.read(CHUNK), b"")
+
+
+def _body(answer: httpx.Response, idle: float) -> Iterator[bytes]:
+    """The answer's body. Where its length is known, all but the beginning is read from the connection itself, a MiB at a time.
+
+    The parser has handed out all that it holds with the first piece (RFC 9112, 6.3: the body is the next so many bytes), and
+    taking every 64 KiB through it costs as much as hashing.
+    """
+    pieces, length = answer.iter_raw(), answer.headers.get("Content-Length", "")
+    if not length.isdecimal() or "Transfer-Encoding" in answer.headers or answer.http_version != "HTTP/1.1":
+        yield from pieces
+        return
+    first = next(pieces, b"")
+    yield first
+    left, connection = int(length) - len(first), answer.extensions["network_stream"]
+    try:
+        while left > 0 and (data := connection.read(min(left, CHUNK), timeout=idle)):
+            left -= len(data)
+            yield data
+    except (httpcore.TimeoutException, httpcore.NetworkError) as error:
+        raise _Again("the connection failed", why=str(error) or type(error).__name__) from None
 
 
 def _asking(url: str, part: Part) -> dict[str, str]:

@@ -23,7 +23,7 @@ from vmkeeper.values import Size
 CHUNK = 1 << 20
 PREFIX = ".vmkeeper-new-"
 _ZEROS = bytes(CHUNK)
-_LACK_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LACK_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Readable(Protocol):
@@ -39,7 +39,7 @@ def reported(doing: str, where: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "make room there, then run again" if error.errno in _LACK_OF_ROOM else ""
+        hint = "make room there, then run again" if error.errno in LACK_OF_ROOM else ""
         raise UserError(f"could not {doing}", where=str(where), why=error.strerror or type(error).__name__, hint=hint) from error
 
 
@@ -66,11 +66,11 @@ def copy_hashed(source: Readable, target: BinaryIO, *, limit: int | None = None,
     return Blob(size=Size(size), sha512=digest.hexdigest())
 
 
-def hash_file(path: Path) -> Blob:
-    """Size and SHA-512 of a file."""
+def hash_file(path: Path, *, stop: Callable[[], bool] = lambda: False) -> Blob:
+    """Size and SHA-512 of a file, or of as much of it as was read when `stop` said so."""
     digest, size = hashlib.sha512(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while not stop() and (chunk := file.read(CHUNK)):
             digest.update(chunk)
             size += len(chunk)
     return Blob(size=Size(size), sha512=digest.hexdigest())

@@ -6,7 +6,6 @@ One process at a time writes it; it has its final name only when all its bytes a
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -18,18 +17,25 @@ from types import TracebackType
 from typing import Self
 
 from vmkeeper.errors import Transient, UserError
-from vmkeeper.images.files import CHUNK, remove_leftovers, sync_folder, write_file
+from vmkeeper.images.arriving import Arriving, Digest
+from vmkeeper.images.files import CHUNK, LACK_OF_ROOM, remove_leftovers, sync_folder, write_file
 from vmkeeper.model.release import Blob
 from vmkeeper.values import Size, canonical_json, sha256_hex
+
+_BLOCK = 1 << 20
+_PIECES = 512
+"""Of what comes this many bytes, or pieces, are written at once."""
 
 
 class Part:
     """The partial file: locked, hashed as far as it goes, with the validator of the answer that it came from."""
 
-    def __init__(self, folder: Path, wanted: Blob) -> None:
+    def __init__(self, folder: Path, wanted: Blob, arriving: Arriving | None = None) -> None:
+        """`arriving` is told how far it is."""
         self.wanted = wanted
         self.path = folder / f"{wanted.sha512[:32]}.part"
         self._note = self.path.with_suffix(".part.json")
+        self._arriving = arriving or Arriving()
         self.resumed = False
 
     def __enter__(self) -> Self:
@@ -44,6 +50,13 @@ class Part:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._arriving.end()
+        self._digest.close()
+        if isinstance(error, OSError) and error.errno in LACK_OF_ROOM:
+            self.restart()
+        elif self._pieces:
+            with suppress(OSError):
+                self._flush()
         if not self.size:
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
@@ -64,13 +77,14 @@ class Part:
             file.close()
 
     def _take_up(self) -> None:
-        self._digest, self.size = hashlib.sha512(), 0
+        self._begin()
         if os.fstat(self._file.fileno()).st_size > self.wanted.size:
             self._file.truncate(0)
         while chunk := self._file.read(CHUNK):
-            self._digest.update(chunk)
+            self._digest.update([chunk])
             self.size += len(chunk)
         self.resumed = self.size > 0
+        self._arriving.begin(self.path, self.size)
         free, missing = shutil.disk_usage(self.path.parent).free, self.wanted.size - self.size
         if free < missing:
             raise UserError(
@@ -81,31 +95,52 @@ class Part:
 
     def restart(self) -> None:
         """Forget what is there."""
+        self._arriving.restart()
         self._file.seek(0)
         self._file.truncate(0)
         self._note.unlink(missing_ok=True)
-        self._digest, self.size, self.resumed = hashlib.sha512(), 0, False
+        self._digest.close()
+        self._begin()
+        self.resumed = False
+
+    def _begin(self) -> None:
+        self._digest, self.size = Digest(), 0
+        self._pieces: list[bytes] = []
+        self._held = 0
 
     def append(self, chunk: bytes) -> None:
-        """Write and hash; a short write of the system is completed."""
-        rest = memoryview(chunk)
-        while rest:
-            count = self._file.write(rest)
-            self._digest.update(rest[:count])
-            self.size += count
-            rest = rest[count:]
+        """Hash it, and write it together with what comes next."""
+        self._pieces.append(chunk)
+        self._held += len(chunk)
+        self.size += len(chunk)
+        if self._held >= _BLOCK or len(self._pieces) >= _PIECES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is held; a short write of the system is completed."""
+        if self._pieces:
+            pieces, self._pieces, self._held = self._pieces, [], 0
+            self._digest.update(pieces)
+            written, length = os.writev(self._file.fileno(), pieces), sum(map(len, pieces))
+            rest = memoryview(b"".join(pieces))[written:] if written < length else memoryview(b"")
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._arriving.advance(self.size)
 
     def matches(self) -> bool:
         """Whether all bytes are there and are the right ones."""
+        self._flush()
         return self.size == self.wanted.size and self._digest.hexdigest() == self.wanted.sha512
 
-    def keep(self, target: Path) -> None:
-        """Give it its final name."""
+    def keep(self, target: Path, *, durable: bool = True) -> None:
+        """Give it its final name. durable: have its bytes on the disk before."""
         os.fchmod(self._file.fileno(), 0o644)
-        os.fsync(self._file.fileno())
+        if durable:
+            os.fsync(self._file.fileno())
         self.path.rename(target)
         self._note.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
 
     def validator(self, url: str) -> str | None:
         """What identifies the version of `url` that the bytes came from, for If-Range."""

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
-from vmkeeper.errors import Place, Problem, Problems, Refused
+from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.lists import fields as values
+from vmkeeper.lists.onereading import one_reading
 from vmkeeper.values import Size, format_time
 
 Extra = Mapping[str, Any]
-MAX_BYTES = 16 << 20
-MAX_DEPTH = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +85,14 @@ class HepixList:
     images: tuple[HepixImage, ...] = ()
     extra: Extra = field(default_factory=dict)
     beside: Extra = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OddImage:
+    """An image that cannot be read, with its UUID where that can."""
+
+    uuid: str | None
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,22 +204,32 @@ def read(data: bytes) -> HepixList:
 
     Raises Refused (R22: not JSON with one reading; R25: too long) and Problems with all that is wrong.
     """
+    found, odd = read_usable(data)
+    if odd:
+        raise Problems(problem for image in odd for problem in image.problems)
+    return found
+
+
+def read_usable(data: bytes) -> tuple[HepixList, tuple[OddImage, ...]]:
+    """Like `read`, but an image that cannot be read, or whose UUID an earlier one has, is left out and told about."""
     reader = _Reader()
-    document = _json(data)
+    document = one_reading(data)
     root = reader.mapping(document, "hv:imagelist", "")
     known, extra = reader.keys(root, _LIST, "hv:imagelist")
     endorser = reader.endorser(extra.pop("hv:endorser", None))
     images = reader.images(extra.pop("hv:images", None))
     if reader.problems:
-        raise Problems(reader.problems)
-    return HepixList(**known, endorser=cast(HepixEndorser, endorser), images=images, extra=extra, beside=_without(document, "hv:imagelist"))
+        raise Problems([*reader.problems, *(problem for image in reader.odd for problem in image.problems)])
+    beside = _without(document, "hv:imagelist")
+    return HepixList(**known, endorser=cast(HepixEndorser, endorser), images=images, extra=extra, beside=beside), tuple(reader.odd)
 
 
 class _Reader:
-    """Collects problems, so that all are told at once."""
+    """Collects problems, so that all are told at once; those of single images are apart, in `odd`."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.odd: list[OddImage] = []
 
     def problem(self, place: str, what: str, hint: str = "") -> None:
         self.problems.append(Problem(Place(field=place), what, hint))
@@ -251,59 +268,41 @@ class _Reader:
         if not isinstance(value, list):
             self.problem("hv:imagelist.hv:images", "must be an array, empty where nothing is published")
             return ()
-        images: list[HepixImage] = []
+        images: dict[str, HepixImage] = {}
         for number, item in enumerate(value):
-            place = f"hv:imagelist.hv:images[{number}]"
-            known, extra = self.keys(self.mapping(item, "hv:image", place), _IMAGE, place)
-            if any(image.uuid == known.get("uuid") for image in images):
-                self.problem(f"{place}.dc:identifier", f"{known['uuid']} is there twice")
-            if {key.attribute for key in _IMAGE if key.required} <= known.keys():
-                images.append(HepixImage(**known, extra=extra, beside=_without(item, "hv:image")))
-        return tuple(images)
+            place, one = f"hv:imagelist.hv:images[{number}]", _Reader()
+            known, extra = one.keys(one.mapping(item, "hv:image", place), _IMAGE, place)
+            if known.get("uuid") in images:
+                one.problem(f"{place}.dc:identifier", f"{known['uuid']} is there twice")
+            if one.problems:
+                self.odd.append(OddImage(known.get("uuid"), tuple(one.problems)))
+            else:
+                images[known["uuid"]] = HepixImage(**known, extra=extra, beside=_without(item, "hv:image"))
+        return tuple(images.values())
 
 
 def _without(value: Any, key: str) -> dict[str, Any]:
     return {name: item for name, item in value.items() if name != key} if isinstance(value, dict) else {}
 
 
-def _json(data: bytes) -> Any:
-    if len(data) > MAX_BYTES:
-        raise Refused("R25", f"an image list of {len(data)} bytes where at most {MAX_BYTES} are read")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            raise ValueError("a key is there twice in one object")
-        return made
-
-    def constant(text: str) -> Any:
-        raise ValueError(f"{text} is no JSON")
-
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=constant)
-        if _depth(value) > MAX_DEPTH:
-            raise ValueError(f"deeper than {MAX_DEPTH} levels")
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Refused("R22", "the image list is not JSON that has one reading", why=str(error)) from None
-    return value
-
-
-def _depth(value: Any) -> int:
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())]
-    return depth
-
-
 # -- versions and sameness
 
 
-def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """How versions compare: parts split at `-`, `,`, `.` and `/`, as numbers; a part that is none is less than any number."""
-    parts = re.split(r"[-,./]", version)
-    return tuple((1, int(part), "") if re.fullmatch(r"[0-9]+", part) and len(part) < 1000 else (0, 0, part) for part in parts)
+def version_key(version: str) -> tuple[Any, ...]:
+    """How versions compare: the parts between `-`, `,`, `.` and `/`, from left to right.
+
+    Numbers compare as numbers and are greater than other parts; in a part such as `rc10` its runs of digits are numbers
+    again. Where one version begins with the other, the longer one is greater. That is vmcatcher's order, but for what stands
+    between the parts: there `1-2` and `1.2` are two versions, here one.
+    """
+    return tuple(_number(part) or (0, 0, tuple(_number(run) or (0, 0, run) for run in _RUNS.findall(part))) for part in re.split(r"[-,./]", version))
+
+
+_RUNS = re.compile(r"[0-9]+|[^0-9]+")
+
+
+def _number(text: str) -> tuple[int, int] | None:
+    return (1, int(text)) if re.fullmatch(r"[0-9]{1,1000}", text) else None
 
 
 def next_version(previous: str | None, now: datetime) -> str:

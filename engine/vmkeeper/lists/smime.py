@@ -6,11 +6,14 @@ key are strong, and the chain ends in a certificate that the caller gave; no oth
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,13 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.lists.mime import split
+from vmkeeper.lists.mime import package, split
+from vmkeeper.trust.keys import cms
 from vmkeeper.trust.keys.certificates import Authorities, issuer, load_certificates, strong_key, subject
 from vmkeeper.trust.keys.chains import Anchor
 from vmkeeper.trust.keys.names import DistinguishedName
 from vmkeeper.trust.keys.x509 import Purpose, verify_detached
 
 _MAX_BYTES = 24 << 20
+_PEM = re.compile(rb"-----BEGIN (PKCS7|CMS)-----\s(.*?)-----END \1-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,13 @@ def load_signer(certificate: Path, key: Path, password: bytes | None = None) -> 
     return _signer(first, private, chain, key)
 
 
+def load_certificate(file: Path) -> tuple[Certified, tuple[x509.Certificate, ...]]:
+    """A publisher's certificate whose key is somewhere else, and its chain, from a PEM file. Raises UserError."""
+    first, *chain = _certificates(file)
+    strong_key(first)
+    return Certified(first), tuple(chain)
+
+
 def load_pkcs12(file: Path, password: bytes | None = None) -> Signer:
     """Read a publisher's PKCS #12 file: key, certificate, and its chain where it is there. Raises UserError."""
     try:
@@ -95,6 +107,41 @@ def sign(text: str, signer: Signer, digest: Literal["sha256", "sha512"] = "sha25
     for certificate in signer.chain:
         builder = builder.add_certificate(certificate)
     return builder.sign(serialization.Encoding.SMIME, [pkcs7.PKCS7Options.DetachedSignature])
+
+
+def detached(data: bytes, signer: Signer, digest: Literal["sha256", "sha512"] = "sha256") -> bytes:
+    """A detached CMS signature (DER) over the bytes as they are, the certificates included."""
+    algorithm = hashes.SHA256() if digest == "sha256" else hashes.SHA512()
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(data).add_signer(signer.certificate, signer.key, algorithm)
+    for certificate in signer.chain:
+        builder = builder.add_certificate(certificate)
+    return builder.sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.DetachedSignature, pkcs7.PKCS7Options.Binary])
+
+
+def canonical(text: str) -> bytes:
+    """The bytes that an S/MIME signature over a text covers: CRLF line ends (RFC 8551, 3.1.1)."""
+    return text.encode().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def packaged(text: str, signature: bytes) -> bytes:
+    """The signed message around a text and a detached signature (BER) over `canonical` of it. Raises Refused (R17, R11) for none."""
+    found = cms.read(signature)
+    return package(text, signature, cast(Literal["sha256", "sha384", "sha512"], found.digest))
+
+
+def signature_in(given: bytes) -> bytes:
+    """The detached signature that a program wrote: DER, PEM (`PKCS7` or `CMS`), or the one inside a whole S/MIME message.
+
+    Raises Refused (R17) for anything else; nothing is verified.
+    """
+    if given.startswith(b"\x30"):
+        return given
+    if block := _PEM.search(given):
+        try:
+            return base64.b64decode(b"".join(block[2].split()), validate=True)
+        except binascii.Error:
+            raise Refused("R17", "the signature is not PEM that can be read") from None
+    return split(given, begins=b"").signature
 
 
 def verify(

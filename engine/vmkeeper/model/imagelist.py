@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from vmkeeper.model.base import Document, Inconsistent, repeated
 from vmkeeper.values import Duration, Name, Uuid
 
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~%+-]*)*$")]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~%+:-]*)*$")]
 Ascii = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]+$", max_length=500)]
 
 
@@ -37,6 +37,17 @@ class ListOwner(Document):
     """Published as ad:user:uri."""
 
 
+class Patches(Document):
+    """Differences that are published beside an image, so that a site which has the older file fetches little."""
+
+    previous: Annotated[int, Field(ge=0, le=20)] = 2
+    """From how many released versions before this one."""
+    parent: bool = True
+    """Whether also from the newest release of the appliance that it inherits from, where that has an image."""
+    compressed: bool = True
+    """Whether the whole file is published compressed (zstd) beside the plain one."""
+
+
 class ImageList(Document):
     """An image list, published in the HEPiX format."""
 
@@ -58,6 +69,10 @@ class ImageList(Document):
     """What is published. An empty list withdraws everything."""
     endorsed_by: Name
     """The endorser list (endorsers/NAME.yaml) whose members' endorsements count for publication."""
+    endorser: Name | None = None
+    """Whose endorsements alone count, for a list of one endorser; left out, those of all its members with their quorum."""
+    patches: Patches = Patches()
+    """What is published beside the images."""
     lifetime: Duration = Duration.parse("28d")
     """dc:date:expires of the list counted from when it is written."""
     renew_before: Duration = Duration.parse("7d")

@@ -5,13 +5,15 @@ Whom a site trusts is pinned in the site's own configuration, outside any follow
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from vmkeeper.model.appliance import Format
-from vmkeeper.model.base import Document
+from vmkeeper.model.base import Document, Inconsistent, repeated
 from vmkeeper.model.endorser import Pattern
+from vmkeeper.model.foreign import ForeignList
+from vmkeeper.model.handler import Handler
 from vmkeeper.values import Duration, Name, Size, VersionConstraint
 
 Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
@@ -73,6 +75,31 @@ class Retirement(Document):
     """The most images one run may retire without being told to; withdrawn ones do not count."""
 
 
+class Cache(Document):
+    """Image files that a site keeps, by content: what patches apply to, and what need not come twice."""
+
+    size: Size = Size.parse("20GiB")
+    """What all files together may take; those that were used longest ago go first."""
+    age: Duration = Duration.parse("60d")
+    """How long a file stays that nothing uses."""
+
+
+class Transfers(Document):
+    """How image files come."""
+
+    at_once: Annotated[int, Field(ge=1, le=32)] = 2
+    """Image files that come at the same time."""
+    from_one_host: Annotated[int, Field(ge=1, le=32)] = 2
+    """Of these from one host."""
+    patches: bool = True
+    """Whether a patch is fetched where the site has the file that it applies to."""
+    patch_memory: Size = Size.parse("2GiB")
+    """The most memory that applying one may take; one that needs more is not fetched."""
+    convert_early: bool = True
+    """Whether a file that is to be converted is read by a confined qemu-img while it still comes, before its digest is known. What
+    is made of another file than the signed one is thrown away."""
+
+
 class Site(Document):
     """One cloud."""
 
@@ -82,6 +109,8 @@ class Site(Document):
     """The cloud."""
     subscribe: tuple[Subscription, ...] = ()
     """Where images come from."""
+    foreign: tuple[ForeignList, ...] = ()
+    """Image lists of other organisations."""
     approve: tuple[Approval, ...] = ()
     """What the site decides to run."""
     block: tuple[Block, ...] = ()
@@ -92,3 +121,19 @@ class Site(Document):
     """Formats the site takes, the preferred one first."""
     keep: Annotated[int, Field(ge=1, le=100)] = 1
     """How many versions of an appliance stay usable."""
+    cache: Cache = Cache()
+    """Image files that stay."""
+    transfers: Transfers = Transfers()
+    """How image files come."""
+    events: tuple[Handler, ...] = ()
+    """Who is told what happens to images here."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        names = [one.list for one in self.subscribe] + [one.name for one in self.foreign]
+        if (index := repeated(names)) is not None:
+            field, at = ("subscribe", index) if index < len(self.subscribe) else ("foreign", index - len(self.subscribe))
+            raise Inconsistent(f"two lists are called {names[index]}", field, at, hint="give one of them another name")
+        if (index := repeated(one.name for one in self.events)) is not None:
+            raise Inconsistent(f"two handlers are called {self.events[index].name}", "events", index, "name", hint="give one of them another name")
+        return self

@@ -8,10 +8,13 @@ from typing import cast, get_args
 from pydantic import ValidationError
 
 from vmkeeper.clouds.interface import ImageSpec
+from vmkeeper.lists import extension
 from vmkeeper.lists.hepix import HepixImage, HepixList
 from vmkeeper.model.appliance import Architecture, Format
 from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site, Subscription
+from vmkeeper.plan.formats import format_named, is_plain
+from vmkeeper.plan.supply import SuppliedFile, SuppliedPatch, Supply
 from vmkeeper.plan.wanted import Allowed, Ground, NotAllowed, Note, Offer, Standing
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.people import TrustedEndorsers, matches
@@ -19,9 +22,13 @@ from vmkeeper.trust.said import Endorsement, Withdrawal
 from vmkeeper.trust.verify import Accepted, Verdict
 from vmkeeper.values import Size, Version
 
-_FORMATS: Mapping[str, str] = {name: name for name in get_args(Format)} | {"vhdx": "", "img": "raw"}
+_LONGEST = 1000
+"""Characters of a property."""
 _PROPERTIES = {
     "title": "title",
+    "description": "dc:description",
+    "hypervisor": "hv:hypervisor",
+    "comments": "sl:comments",
     "mpuri": "ad:mpuri",
     "group": "ad:group",
     "os": "sl:os",
@@ -52,8 +59,8 @@ def offers_of(source: HepixList, subscription: Subscription, names: Mapping[str,
 
 
 def _offer(source: HepixList, image: HepixImage, name: str) -> Offer:
-    form = _FORMATS.get((image.format or "").lower(), "")
-    if not form:
+    found = format_named(image.format or "")
+    if not is_plain(found):
         raise ValueError(f"its format is {image.format or 'not said'}")
     version = Version(image.version)
     spec = ImageSpec(
@@ -62,15 +69,34 @@ def _offer(source: HepixList, image: HepixImage, name: str) -> Offer:
         uuid=image.uuid,
         version=version,
         architecture=cast(Architecture, image.arch if image.arch in get_args(Architecture) else "x86_64"),
-        format=cast(Format, form),
+        format=cast(Format, found),
         size=image.size,
         virtual_size=Size(0),
         sha512=image.sha512,
         list=source.uuid,
         expires=image.expires or source.expires,
-        properties={name: text for attribute, name in _PROPERTIES.items() if (text := getattr(image, attribute))},
+        properties=properties_of(source, image, version),
     )
-    return Offer(spec, image.uri)
+    return Offer(spec, supply_of(image))
+
+
+def properties_of(source: HepixList, image: HepixImage, version: Version) -> dict[str, str]:
+    """What a cloud's users are told of an image besides; empty values are left out, long ones are cut."""
+    said = {name: getattr(image, attribute) for attribute, name in _PROPERTIES.items()}
+    said |= {"ad:vo": source.vo, "hv:version": image.version if image.version != str(version) else None}
+    return {name: text[:_LONGEST] for name, text in said.items() if text}
+
+
+def supply_of(image: HepixImage, credentials: str | None = None, max_virtual: Size | None = None) -> Supply:
+    """How an entry's file can be had. What its extension field says and cannot be read is as if it were not said."""
+    ways = extension.read(image)
+    return Supply(
+        uri=image.uri,
+        patches=tuple(SuppliedPatch(**one) for one in ways.patches),
+        compressed=SuppliedFile(**ways.compressed) if ways.compressed else None,
+        credentials=credentials,
+        max_virtual=max_virtual,
+    )
 
 
 def standing_of(decision: Decision, site: Site, endorsers: TrustedEndorsers, verdicts: Iterable[Verdict]) -> Standing:

@@ -1,68 +1,45 @@
-"""What publishing image lists takes: image files, then the signed list that names them, then the files no list names.
+"""What publishing image lists takes: image files, the signed list that names them, the other forms, then what no list names goes.
 
-Pure: what is endorsed and what is already published come in as data. A release is listed only with a quorum of
-endorsements that nobody took back; the newest such release of an appliance stands for it. A list that would say the
-same as the published one is left alone until it has to be renewed.
+Pure: what is endorsed and what is already published come in as data. A list that would say the same as the published one is
+left alone until it has to be renewed, and so is every other file.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import ClassVar
 
 from vmkeeper.errors import Refused, UserError
-from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList, next_version, publish_text, same_content, version_key
-from vmkeeper.model.appliance import Appliance, Format
-from vmkeeper.model.imagelist import ImageList, Listed
+from vmkeeper.lists.feeds import Feed
+from vmkeeper.lists.hepix import HepixEndorser, HepixList, next_version, publish_text, same_content
+from vmkeeper.lists.shelf import Shelf, ShelvedImage
+from vmkeeper.model.imagelist import ImageList
 from vmkeeper.plan.actions import Action, Cause
+from vmkeeper.plan.beside import Derived, Made, Pair, published_before
+from vmkeeper.plan.chosen import Choice, Desired, LeftOut, as_published, choose, nothing_lost, same_bytes
 from vmkeeper.plan.plan import Plan, ordered
-from vmkeeper.trust.approval import Decision
-from vmkeeper.trust.people import TrustedEndorsers
-from vmkeeper.trust.said import Endorsement, SignedFile
-from vmkeeper.values import Sha512, Size, Version, format_time
+from vmkeeper.plan.publishing import INDEX_FILE, LIST_FILE, FeedSignature, PublishImage, RemoveImage, Signature, SignList, WriteFeed, WriteIndex
+from vmkeeper.plan.shelves import hepix, list_path, list_uri, shelf, shelved
+from vmkeeper.values import Size, format_time
 
-LIST_FILE = "imagelist.signed"
-INDEX_FILE = "imagelists.json"
-PREFERENCE: tuple[Format, ...] = ("qcow2", "raw", "vmdk", "vdi", "vhd", "ova")
-"""Which file of a release is listed: the first of these that it has."""
+__all__ = [
+    "INDEX_FILE",
+    "LIST_FILE",
+    "Desired",
+    "LeftOut",
+    "ListSigner",
+    "ListsPlan",
+    "Publication",
+    "Published",
+    "PublishedFeed",
+    "choose",
+    "plan_lists",
+    "plan_publication",
+]
 
-
-class PublishImage(Action):
-    """Put an image file out of the store under its public path."""
-
-    kind: ClassVar[str] = "publish"
-    path: str
-    """Relative to the public folder."""
-    size: Size
-    sha512: Sha512
-
-
-class SignList(Action):
-    """Sign a list and put it in place of the one before."""
-
-    kind: ClassVar[str] = "sign"
-    path: str
-    text: str
-    """The list's JSON, unsigned."""
-
-
-class WriteIndex(Action):
-    """Write the index of the lists in the public folder."""
-
-    kind: ClassVar[str] = "index"
-    path: str
-    lists: dict[str, dict[str, str]]
-
-
-class RemoveImage(Action):
-    """Remove an image file that no list names any more."""
-
-    kind: ClassVar[str] = "remove"
-    destroys: ClassVar[bool] = True
-    path: str
+_CLEARED: tuple[Signature, ...] = ("openpgp-detached", "openpgp-clear")
+"""Signatures that need a key of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +53,37 @@ class ListSigner:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the public folder has of one list. `files` are image files by path with their sizes, relative to the folder."""
+    """What the public folder has of one list. `files` are files by path with their sizes, below NAME/images."""
 
     image_list: HepixList | None = None
     """None: there is none, or what is there is not a list that this signer signed."""
     files: Mapping[str, int] = field(default_factory=dict)
+    sha512: str | None = None
+    """Of the signed list's file, whatever it is."""
+    version: str | None = None
+    """hv:version of what is there, even where somebody else signed it: ours will be greater."""
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
-    """One list as the repository has it, with what trust decided about the releases of its appliances."""
+class PublishedFeed:
+    """What the public folder has of one feed: whether its content is as it should be, which signatures are there, and which are good."""
 
-    name: str
-    spec: ImageList
-    endorsers: TrustedEndorsers
-    appliances: Mapping[str, Appliance]
-    """Resolved, by name."""
-    decisions: Sequence[Decision] = ()
-    """Under the list's endorser list, with every version approved (`trust.approval.decide`)."""
+    same: bool = False
+    there: frozenset[Signature] = frozenset()
+    good: frozenset[Signature] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An appliance of a list that is not published, or a version newer than the one that is, and why."""
+class ListsPlan:
+    """The part of a publication that lists decide; `shelves` is what the public folder will offer then."""
 
-    image_list: str
-    appliance: str
-    reason: str
+    actions: tuple[Action, ...]
+    removals: tuple[RemoveImage, ...]
+    shelves: tuple[Shelf, ...]
+    left_out: tuple[LeftOut, ...]
+    refused: tuple[Refused, ...]
+    index: Mapping[str, Mapping[str, str]]
+    """Entries of the index of lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +95,16 @@ class Publication:
     refused: tuple[Refused, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The release that stands for an appliance."""
-
-    listed: Listed
-    version: Version
-    file: SignedFile
-    expires: datetime
-    commit: str
-
-
-def plan_publication(
+def plan_lists(
     lists: Sequence[Desired],
     published: Mapping[str, Published],
-    index: Mapping[str, Mapping[str, str]],
     signer: ListSigner,
     now: datetime,
     *,
-    base: str = "",
-    head: str = "",
-) -> Publication:
-    """Plan for several lists; `published` by list name, `index` as the public folder has it.
+    derived: Derived | None = None,
+    others: Sequence[Desired] = (),
+) -> ListsPlan:
+    """Plan for several lists; `published` by list name. others: lists of the same folder that this run does not touch.
 
     Raises UserError where the certificate is out of date, ValueError where a list would lack what it must say.
     """
@@ -143,126 +112,107 @@ def plan_publication(
         why = f"it ended on {format_time(signer.not_after)}"
         raise UserError("the publisher's certificate has expired", where=signer.dn, why=why, hint="give a certificate that is valid")
     actions: list[Action] = []
+    removals: list[RemoveImage] = []
     left_out: list[LeftOut] = []
     refused: list[Refused] = []
+    shelves = [_standing(desired, published.get(desired.name, Published())) for desired in others]
     for desired in lists:
         before = published.get(desired.name, Published())
         chosen, without = choose(desired, now)
         left_out += without
         try:
-            _nothing_lost(desired, chosen, before.image_list, now)
-            actions += _list_actions(desired, chosen, before, signer, now)
+            nothing_lost(desired, chosen, before.image_list, now)
+            same_bytes(desired, chosen, before.image_list)
+            made = _list(desired, chosen, before, signer, derived or {}, now)
         except Refused as error:
             refused.append(error)
-    entries = {name: dict(entry) for name, entry in index.items()}
-    entries |= {desired.name: {"title": desired.spec.title, "uuid": desired.spec.uuid, "uri": list_uri(desired)} for desired in lists}
-    if entries != index:
-        signing = tuple(action.id for action in actions if isinstance(action, SignList))
-        actions.append(
-            WriteIndex(
-                subject=INDEX_FILE,
-                reason="the lists that there are have changed",
-                needs=signing,
-                path=INDEX_FILE,
-                lists=dict(sorted(entries.items())),
-            )
-        )
-    return Publication(Plan(base, head, ordered(actions)), tuple(left_out), tuple(refused))
-
-
-def list_uri(desired: Desired) -> str:
-    """Where the signed list can be fetched (hv:uri of the list)."""
-    return f"{desired.spec.url.rstrip('/')}/{desired.name}/{LIST_FILE}"
-
-
-def choose(desired: Desired, now: datetime) -> tuple[tuple[_Choice, ...], tuple[LeftOut, ...]]:
-    """The newest endorsed release of each appliance of a list, and why others are not on it."""
-    chosen: list[_Choice] = []
-    left_out: list[LeftOut] = []
-    listed_once = {listed.appliance: listed for listed in reversed(desired.spec.appliances)}
-    for listed in reversed(listed_once.values()):
-        choice, reasons = _newest(desired, listed, now)
-        chosen += [choice] if choice else []
-        left_out += [LeftOut(desired.name, listed.appliance, reason) for reason in reasons]
-    return tuple(chosen), tuple(left_out)
-
-
-def _newest(desired: Desired, listed: Listed, now: datetime) -> tuple[_Choice | None, list[str]]:
-    """The release to list, or None, and why newer ones are not listed."""
-    appliance = desired.appliances.get(listed.appliance)
-    if appliance is None:
-        return None, ["there is no such appliance"]
-    if appliance.abstract:
-        return None, ["it is abstract"]
-    reasons: list[str] = []
-    mine = [decision for decision in desired.decisions if decision.appliance == listed.appliance]
-    for decision in sorted(mine, key=lambda one: one.version, reverse=True):
-        if not decision.accepted:
-            reasons.append(f"{decision.version}: {'; '.join(refusal.why for refusal in decision.refusals)}")
-        elif decision.statement.uuid != appliance.uuid:
-            reasons.append(f"{decision.version}: it was endorsed under another UUID, {decision.statement.uuid}")
-        elif (expires := _expires(decision, desired.endorsers.quorum)) <= now:
-            reasons.append(f"{decision.version}: its endorsement expired on {format_time(expires)}")
+            shelves.append(_standing(desired, before))
         else:
-            file = min(decision.statement.files, key=lambda file: PREFERENCE.index(file.format))
-            return _Choice(listed, decision.version, file, expires, decision.statement.commit), reasons
-    return None, reasons or ["no release of it is endorsed"]
+            actions += made[0]
+            removals += made[1]
+            shelves.append(made[2])
+    entries = {desired.name: {"title": desired.spec.title, "uuid": desired.spec.uuid, "uri": list_uri(desired)} for desired in lists}
+    return ListsPlan(tuple(actions), tuple(removals), tuple(one for one in shelves if one), tuple(left_out), tuple(refused), entries)
 
 
-def _expires(decision: Decision, quorum: int) -> datetime:
-    """When the quorum ends: the latest time at which that many endorsements are still valid."""
-    ends = sorted((said.statement.expires for said in decision.endorsements if isinstance(said.statement, Endorsement)), reverse=True)
-    return ends[quorum - 1]
+def plan_publication(
+    made: ListsPlan,
+    index: Mapping[str, Mapping[str, str]],
+    feeds: Sequence[Feed] = (),
+    there: Mapping[str, PublishedFeed] | None = None,
+    *,
+    openpgp: bool = False,
+    base: str = "",
+    head: str = "",
+) -> Publication:
+    """The whole plan: lists, then index and feeds, then removals.
 
-
-def _nothing_lost(desired: Desired, chosen: Sequence[_Choice], published: HepixList | None, now: datetime) -> None:
-    """Rule R8, with the published list as memory: the tags that endorsed a listed image do not just disappear.
-
-    A clone without tags would otherwise take every image off the list. Raises Refused.
+    index: as the public folder has it. feeds: made from `made.shelves`; `there`: what the folder has of them, by path. openpgp:
+    whether there is a key for OpenPGP signatures.
     """
-    newest = {choice.listed.appliance: choice.version for choice in chosen}
-    known = {(decision.appliance, str(decision.version)) for decision in desired.decisions}
-    names = {
-        desired.appliances[listed.appliance].uuid: listed.appliance for listed in desired.spec.appliances if listed.appliance in desired.appliances
-    }
-    for image in published.images if published else ():
-        name = names.get(image.uuid)
-        if name is None or (name, image.version) in known or (image.expires and image.expires <= now):
-            continue
-        if name not in newest or version_key(str(newest[name])) < version_key(image.version):
-            hint = "fetch all tags (git fetch --tags); to take it off the list, withdraw it or take the appliance out of the list's file"
-            raise Refused("R8", f"{image.version} is listed, and the tags that endorsed it are gone", where=f"{desired.name}/{name}", hint=hint)
+    signing = tuple(action.id for action in made.actions if isinstance(action, SignList))
+    before = tuple(action.id for action in made.actions)
+    further: list[Action] = []
+    entries = {name: dict(entry) for name, entry in index.items()} | {name: dict(entry) for name, entry in made.index.items()}
+    if entries != index:
+        reason = "the lists that there are have changed"
+        further.append(WriteIndex(subject=INDEX_FILE, reason=reason, needs=signing, path=INDEX_FILE, lists=dict(sorted(entries.items()))))
+    can: Collection[Signature] = {"smime", "cms", *(_CLEARED if openpgp else ())}
+    further += [action for feed in feeds if (action := _feed(feed, (there or {}).get(feed.path, PublishedFeed()), can, before))]
+    told = tuple(action.id for action in further)
+    removals = [action.model_copy(update={"needs": (*action.needs, *told)}) for action in made.removals]
+    return Publication(Plan(base, head, ordered([*made.actions, *further, *removals])), made.left_out, made.refused)
 
 
-def _list_actions(desired: Desired, chosen: Sequence[_Choice], published: Published, signer: ListSigner, now: datetime) -> list[Action]:
-    """Images that are not there, the list if it changes, files that it no longer names."""
-    actions: list[Action] = []
-    before = {image.uuid: image for image in published.image_list.images} if published.image_list else {}
-    for choice in chosen:
-        path, image = _path(desired, choice), before.get(desired.appliances[choice.listed.appliance].uuid)
-        if image and image.version == str(choice.version) and image.format == choice.file.format and image.sha512 != choice.file.sha512:
-            hint = "build a new version of it; what an address holds never changes"
-            raise Refused("R14", f"{choice.version} was published before with other bytes", where=choice.listed.appliance, hint=hint)
-        if published.files.get(path) != choice.file.size:
-            subject, cause = (
-                f"{desired.name}/{choice.listed.appliance}",
-                Cause(commit=choice.commit, path=f"appliances/{choice.listed.appliance}/release.yaml"),
-            )
-            reason = f"{choice.version} is endorsed until {format_time(choice.expires)}"
-            actions.append(
-                PublishImage(subject=subject, reason=reason, cause=cause, path=path, size=Size(choice.file.size), sha512=choice.file.sha512)
-            )
-    wanted = _hepix(desired, chosen, published.image_list, signer, now)
-    if reason := _why_sign(wanted, published.image_list, desired.spec, now):
-        images = tuple(action.id for action in actions)
-        path = f"{desired.name}/{LIST_FILE}"
-        actions.append(SignList(subject=desired.name, reason=reason, needs=images, path=path, text=publish_text(wanted)))
-    needs = tuple(action.id for action in actions if isinstance(action, SignList))
-    named = {_path(desired, choice) for choice in chosen}
-    actions += [
-        RemoveImage(subject=path, reason="no list names it any more", needs=needs, path=path) for path in sorted(published.files.keys() - named)
+def _list(
+    desired: Desired, chosen: Sequence[Choice], before: Published, signer: ListSigner, derived: Derived, now: datetime
+) -> tuple[list[Action], list[RemoveImage], Shelf]:
+    """Files that are not there, the list if it changes; files that it no longer names; what is then there."""
+    images = [(choice, shelved(desired, choice, derived)) for choice in chosen]
+    actions = [action for choice, image in images for action in _files(desired, choice, image, before.files)]
+    wanted = hepix(desired, images, HepixEndorser(dn=signer.dn, ca=signer.ca), signer.not_after, now)
+    final = before.image_list
+    if (reason := _why_sign(wanted, final, desired.spec, now)) or final is None:
+        final = replace(wanted, version=next_version(before.version, now))
+        needs = tuple(action.id for action in actions)
+        text, path = publish_text(final), list_path(desired.name)
+        actions.append(SignList(subject=desired.name, reason=reason, needs=needs, path=path, text=text, replaces=before.sha512))
+    signed = tuple(action.id for action in actions if isinstance(action, SignList))
+    named = {path for _, image in images for path, _, _, _ in _named(image)}
+    gone = sorted(before.files.keys() - named)
+    removals = [RemoveImage(subject=path, reason="no list names it any more", needs=signed, path=path) for path in gone]
+    return actions, removals, shelf(desired, final, [image for _, image in images])
+
+
+def _named(image: ShelvedImage) -> list[tuple[str, int, str, str]]:
+    """Every file that an image stands for: path, size, SHA-512, and what it is."""
+    found = [(image.path, image.size, image.sha512, "")]
+    found += [(one.path, one.size, one.sha512, f" from {one.base_appliance} {one.base_version}") for one in image.patches]
+    whole = image.compressed
+    return found + ([(whole.path, whole.size, whole.sha512, " compressed")] if whole else [])
+
+
+def _files(desired: Desired, choice: Choice, image: ShelvedImage, there: Mapping[str, int]) -> list[Action]:
+    cause = Cause(commit=choice.decision.statement.commit, path=f"appliances/{choice.name}/release.yaml")
+    reason = f"{choice.version} is endorsed until {format_time(choice.expires)}"
+    return [
+        PublishImage(subject=f"{desired.name}/{choice.name}{what}", reason=reason, cause=cause, path=path, size=Size(size), sha512=sha512)
+        for path, size, sha512, what in _named(image)
+        if there.get(path) != size
     ]
-    return actions
+
+
+def _standing(desired: Desired, before: Published) -> Shelf | None:
+    """A list as it stands published; of its images those whose endorsements are still known."""
+    if before.image_list is None:
+        return None
+    derived: dict[Pair, Made | None] = {}
+    found = []
+    for image in before.image_list.images:
+        if choice := as_published(desired, image):
+            derived |= published_before(image, desired.base, before.files)
+            found.append(shelved(desired, choice, derived))
+    return shelf(desired, before.image_list, found)
 
 
 def _why_sign(wanted: HepixList, published: HepixList | None, spec: ImageList, now: datetime) -> str:
@@ -287,55 +237,25 @@ def _difference(wanted: HepixList, published: HepixList) -> str:
     return f"images: {said}" if said else "what it says about itself has changed"
 
 
-def _path(desired: Desired, choice: _Choice) -> str:
-    identifier, version = desired.appliances[choice.listed.appliance].uuid, choice.version
-    return f"{desired.name}/images/{identifier}/{version}/{choice.listed.appliance}-{version}.{choice.file.format}"
-
-
-def _hepix(desired: Desired, chosen: Sequence[_Choice], published: HepixList | None, signer: ListSigner, now: datetime) -> HepixList:
-    spec = desired.spec
-    return HepixList(
-        uuid=spec.uuid,
-        title=spec.title,
-        description=spec.description,
-        source=spec.source,
-        vo=spec.vo or desired.endorsers.community,
-        version=next_version(published.version if published else None, now),
-        uri=list_uri(desired),
-        created=now,
-        expires=min(now + timedelta(seconds=spec.lifetime), signer.not_after),
-        endorser=HepixEndorser(dn=signer.dn, ca=signer.ca, email=spec.owner.email, creator=spec.owner.name),
-        images=tuple(_image(desired, choice) for choice in chosen),
+def _feed(feed: Feed, there: PublishedFeed, can: Collection[Signature], needs: tuple[str, ...]) -> WriteFeed | None:
+    """Write a feed where it differs, and make the signatures that it lacks."""
+    missing = [one for one in feed.signatures if one in can and not (there.same and one in there.good)]
+    gone = [one for one in feed.signatures if one not in can and one in there.there]
+    if there.same and not missing and not gone:
+        return None
+    reason = "what it says has changed" if not there.same else "a signature is missing or no longer good" if missing else "there is no key for it"
+    return WriteFeed(
+        subject=feed.path,
+        reason=reason,
+        needs=needs,
+        path=feed.path,
+        text=feed.content.decode(),
+        write=not there.same,
+        signatures=tuple(_signature(feed, one) for one in missing),
+        gone=tuple(feed.signature_path(one) for one in gone),
     )
 
 
-def _image(desired: Desired, choice: _Choice) -> HepixImage:
-    spec, appliance = desired.spec, desired.appliances[choice.listed.appliance]
-    base = spec.url.rstrip("/")
-    memory, cpus = appliance.requirements.memory, appliance.requirements.cpus
-    return HepixImage(
-        uuid=appliance.uuid,
-        title=appliance.title,
-        description=appliance.description,
-        expires=choice.expires,
-        uri=f"{base}/{_path(desired, choice)}",
-        version=str(choice.version),
-        format=choice.file.format,
-        hypervisor="KVM",
-        size=Size(choice.file.size),
-        sha512=choice.file.sha512,
-        arch=appliance.architecture or "x86_64",
-        os="Linux",
-        osname=(appliance.distribution.name or "Linux").capitalize(),
-        osversion=appliance.distribution.version or appliance.distribution.release or "unknown",
-        comments=choice.listed.comments,
-        ram_minimum=memory,
-        core_minimum=cpus,
-        ram_recommended=memory,
-        core_recommended=cpus,
-        group=choice.listed.group,
-        mpuri=choice.listed.mpuri or f"{base}/{desired.name}/images/{appliance.uuid}/",
-        user_fullname=spec.owner.name,
-        user_guid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{spec.owner.email}")),
-        user_uri=spec.owner.url or base,
-    )
+def _signature(feed: Feed, kind: Signature) -> FeedSignature:
+    signed = feed.to_sign(kind)
+    return FeedSignature(type=kind, path=feed.signature_path(kind), text=signed.decode() if signed != feed.content else None)

@@ -14,10 +14,12 @@ from itertools import chain
 from typing import ClassVar
 
 from vmkeeper.clouds.interface import CloudImage, ImageSpec
+from vmkeeper.model.appliance import Format
 from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.limits import TooMany, too_many_retired
 from vmkeeper.plan.plan import Plan, ordered
+from vmkeeper.plan.supply import Supply
 from vmkeeper.plan.wanted import Desired, Ground, NotAllowed, Note, Standings, Subscribed, desired, image_standing, label
 from vmkeeper.values import Version, format_time
 
@@ -27,7 +29,11 @@ class RegisterImage(Action):
 
     kind: ClassVar[str] = "register"
     spec: ImageSpec
-    uri: str
+    """What the cloud is to hold. What was signed is `spec.signed`; where `store_as` is set, size, virtual size and SHA-512 of
+    what the cloud gets are those of the converted file, and known only then."""
+    supply: Supply
+    store_as: Format | None = None
+    """The format that the file is converted to before the upload; None: as it comes."""
 
 
 class ImageAction(Action):
@@ -167,14 +173,16 @@ def _arrivals(want: Desired, present: dict[str, CloudImage], marked: list[CloudI
     for uuid, wanted in ((uuid, one) for uuid, several in want.wanted.items() for one in several):
         image = present.get(wanted.spec.key)
         name = label(wanted.spec)
-        if image is None and wanted.uri is not None:
+        if image is None and wanted.supply is not None:
             older = max((version for version in versions[uuid] if version < wanted.spec.version), default=None)
             reason = f"newer than {older}" if older else "endorsed, approved and not here yet"
-            actions[uuid].append(RegisterImage(subject=name, reason=reason, spec=wanted.spec, uri=wanted.uri))
-        elif image is not None and image.state == "hidden":
-            actions[uuid].append(ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=wanted.spec))
-        elif image is not None and image.spec is not None and image.spec != wanted.spec:
-            actions[uuid].append(UpdateImage(subject=name, reason=_difference(image.spec, wanted.spec), image=image.id, spec=wanted.spec))
+            actions[uuid].append(RegisterImage(subject=name, reason=reason, spec=wanted.spec, supply=wanted.supply, store_as=wanted.store_as))
+        elif image is not None and image.spec is not None:
+            spec = wanted.spec.with_bytes_of(image.spec)
+            if image.state == "hidden":
+                actions[uuid].append(ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=spec))
+            elif image.spec != spec:
+                actions[uuid].append(UpdateImage(subject=name, reason=_difference(image.spec, spec), image=image.id, spec=spec))
     return dict(actions)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from vmkeeper.clouds.interface import CloudImage, ImageSpec
+from vmkeeper.clouds.interface import CloudImage, ImageSpec, SourceFile
+from vmkeeper.model.appliance import Format
 from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site
+from vmkeeper.plan.formats import stored_as
+from vmkeeper.plan.supply import Supply
 from vmkeeper.trust.freshness import Frozen
 from vmkeeper.values import Size, Version, format_time
 
@@ -29,12 +32,15 @@ Ground = Literal[
     "duplicate",
 ]
 
+VouchedFile = ImageFile | SourceFile
+"""A file that may run: of an endorsed release, or one that the signer of its list answers for (whose virtual size is not known)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Endorsed, approved, neither blocked nor withdrawn. `files` are the endorsed ones, `expires` the earliest end of what vouches for them."""
 
-    files: tuple[ImageFile, ...]
+    files: tuple[VouchedFile, ...]
     expires: datetime
 
 
@@ -44,6 +50,8 @@ class NotAllowed:
 
     ground: Ground
     why: str
+    quiet: bool = False
+    """Whether it is told otherwise, of many together."""
 
 
 Standing = Allowed | NotAllowed
@@ -55,10 +63,14 @@ UNENDORSED = NotAllowed("unendorsed", "nobody endorsed it")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One entry of an image list: a file, and where it is. `spec.virtual_size` is not known from a list and filled in from the endorsement."""
+    """One entry of an image list: a file, and how it can be had. `spec.virtual_size` is 0: a list does not say it, an endorsement does."""
 
     spec: ImageSpec
-    uri: str
+    supply: Supply
+
+
+Offered = tuple[str, str]
+"""(list's UUID, appliance's UUID)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,8 @@ class Current:
 
     expires: datetime
     offers: tuple[Offer, ...]
+    others: tuple[tuple[str, Version], ...] = ()
+    """What is on it besides, and not for this site: UUIDs and versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +122,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An image that should be usable at the site; `uri` is None for one that is there and no longer on the list."""
+    """An image that should be usable at the site; `supply` is None for one that is there and no longer on the list.
+
+    store_as: the format that the file is converted to. What is said of the bytes is then said of the signed file.
+    """
 
     spec: ImageSpec
-    uri: str | None
+    supply: Supply | None
+    store_as: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +138,7 @@ class Desired:
 
     wanted: Mapping[str, tuple[Wanted, ...]]
     notes: tuple[Note, ...]
-    offered: Mapping[tuple[str, str], tuple[Version, ...]]
-    """(list's UUID, appliance's UUID) → versions."""
+    offered: Mapping[Offered, tuple[Version, ...]]
 
 
 def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours: Iterable[CloudImage], now: datetime) -> Desired:
@@ -131,45 +148,68 @@ def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours:
     list offers was taken back. Of several formats the first of `site.formats` counts.
     """
     ours = tuple(ours)
-    there = {(image.spec.uuid, image.spec.version, image.spec.sha512) for image in ours if image.spec is not None and image.state != "incomplete"}
-    candidates: dict[str, dict[Version, Wanted]] = defaultdict(dict)
-    offered: dict[tuple[str, str], tuple[Version, ...]] = {}
-    notes: list[Note] = []
+    seen = _Seen(site, standings, now, {image.spec.key for image in ours if image.spec is not None and image.state != "incomplete"})
     for found in lists:
         match found.state:
-            case Unusable(why, decides=decides):
-                then = (
-                    "its images stay as they are"
-                    if found.silent(now)
-                    else "none of its images may be used"
-                    if decides
-                    else "the last good one has expired"
-                )
-                notes.append(Note(f"list {found.name}", f"{why}; {then}"))
+            case Unusable():
+                seen.notes.append(_unusable(found, found.state, now))
             case Current(expires=expires) if found.expired(now):
-                notes.append(Note(f"list {found.name}", f"expired at {format_time(expires)}"))
-            case Current(offers=offers):
-                for offer in _by_preference(site, offers):
-                    spec = offer.spec
-                    offered[found.uuid, spec.uuid] = (*offered.get((found.uuid, spec.uuid), ()), spec.version)
-                    if spec.version not in candidates[spec.uuid]:
-                        taken = _judge(offer, site, standings, now)
-                        if found.frozen is not None and isinstance(taken, Wanted) and (spec.uuid, spec.version, spec.sha512) not in there:
-                            taken = Note(label(spec), f"nothing new is registered{_since(found.frozen)}")
-                        if isinstance(taken, Note):
-                            notes.append(taken)
-                        else:
-                            candidates[spec.uuid][spec.version] = taken
+                seen.notes.append(Note(f"list {found.name}", f"expired at {format_time(expires)}"))
+            case Current():
+                seen.take(found, found.state)
+    candidates = seen.candidates
     for image in ours:
-        if (kept := _still_good(image, standings, offered, now)) is not None:
+        if (kept := _still_good(image, standings, seen.offered, now)) is not None:
             candidates[kept.spec.uuid].setdefault(kept.spec.version, kept)
     wanted = {uuid: tuple(versions[v] for v in sorted(versions, reverse=True)[: site.keep]) for uuid, versions in candidates.items() if versions}
-    return Desired(wanted, tuple(dict.fromkeys(notes)), offered)
+    return Desired(wanted, tuple(dict.fromkeys(seen.notes)), seen.offered)
 
 
-def _since(frozen: Frozen) -> str:
+@dataclass(slots=True)
+class _Seen:
+    """What the lists offer, as far as they were looked at. there: keys of what the site has."""
+
+    site: Site
+    standings: Standings
+    now: datetime
+    there: set[str]
+    candidates: dict[str, dict[Version, Wanted]] = field(default_factory=lambda: defaultdict(dict))
+    offered: dict[Offered, tuple[Version, ...]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    def take(self, found: Subscribed, state: Current) -> None:
+        """A list in date: for each version of an appliance the first offer that may be taken."""
+        for uuid, version in state.others:
+            self._offer(found, uuid, version)
+        for offer in _by_preference(self.site, state.offers):
+            spec = offer.spec
+            self._offer(found, spec.uuid, spec.version)
+            if spec.version not in self.candidates[spec.uuid]:
+                taken = _judge(offer, self.site, self.standings, self.now)
+                if isinstance(taken, Wanted) and spec.key not in self.there:
+                    taken = _new(taken, found.frozen)
+                if isinstance(taken, Note):
+                    self.notes.append(taken)
+                elif taken is not None:
+                    self.candidates[spec.uuid][spec.version] = taken
+
+    def _offer(self, found: Subscribed, uuid: str, version: Version) -> None:
+        self.offered[found.uuid, uuid] = (*self.offered.get((found.uuid, uuid), ()), version)
+
+
+def _unusable(found: Subscribed, state: Unusable, now: datetime) -> Note:
+    then = (
+        "its images stay as they are" if found.silent(now) else "none of its images may be used" if state.decides else "the last good one has expired"
+    )
+    return Note(f"list {found.name}", f"{state.why}; {then}")
+
+
+def _new(wanted: Wanted, frozen: Frozen | None) -> Wanted | Note:
+    """Something that the site has not, unless nothing new is taken from its list."""
+    if frozen is None:
+        return wanted
     since = f" since {format_time(frozen.since)}" if frozen.since else ""
-    return f"{since}: " + "; ".join(str(refusal) for refusal in frozen.refusals)
+    return Note(label(wanted.spec), f"nothing new is registered{since}: " + "; ".join(str(refusal) for refusal in frozen.refusals))
 
 
 def image_standing(spec: ImageSpec, standings: Standings, now: datetime) -> Standing:
@@ -189,27 +229,32 @@ def label(spec: ImageSpec) -> str:
 
 
 def _by_preference(site: Site, offers: tuple[Offer, ...]) -> list[Offer]:
-    known = {name: rank for rank, name in enumerate(site.formats)}
-    return sorted(offers, key=lambda offer: (offer.spec.appliance, offer.spec.version, known.get(offer.spec.format, len(known))))
+    known = {str(name): rank for rank, name in enumerate(site.formats)}
+    return sorted(offers, key=lambda offer: (offer.spec.appliance, offer.spec.version, known.get(offer.spec.signed.format, len(known))))
 
 
-def _judge(offer: Offer, site: Site, standings: Standings, now: datetime) -> Wanted | Note:
-    spec = offer.spec
+def _judge(offer: Offer, site: Site, standings: Standings, now: datetime) -> Wanted | Note | None:
+    spec, signed = offer.spec, offer.spec.signed
     standing = standings.get((spec.list, spec.uuid, spec.version), UNENDORSED)
     if isinstance(standing, NotAllowed):
-        return Note(label(spec), standing.why)
-    if spec.format not in site.formats:
-        return Note(label(spec), f"its format {spec.format} is not one the site takes: {', '.join(site.formats)}")
+        return None if standing.quiet else Note(label(spec), standing.why)
+    stored = stored_as(signed.format, site.formats)
+    if stored is None:
+        return Note(label(spec), f"its format {signed.format} is not one the site takes: {', '.join(site.formats)}")
     file = next((file for file in standing.files if _is(file, spec)), None)
     if file is None:
         return Note(label(spec), "the list names another size or SHA-512 than was endorsed [R14]")
     expires = min(spec.expires, standing.expires)
     if expires <= now:
         return Note(label(spec), f"it expired at {format_time(expires)}")
-    return Wanted(spec.model_copy(update={"virtual_size": Size(file.virtual_size), "expires": expires}), offer.uri)
+    virtual = Size(file.virtual_size) if isinstance(file, ImageFile) else spec.virtual_size
+    said = {"virtual_size": virtual, "expires": expires}
+    if stored == signed.format:
+        return Wanted(spec.model_copy(update=said), offer.supply)
+    return Wanted(spec.model_copy(update={**said, "format": stored, "source": signed}), offer.supply, stored)
 
 
-def _still_good(image: CloudImage, standings: Standings, offered: Mapping[tuple[str, str], tuple[Version, ...]], now: datetime) -> Wanted | None:
+def _still_good(image: CloudImage, standings: Standings, offered: Mapping[Offered, tuple[Version, ...]], now: datetime) -> Wanted | None:
     spec = image.spec
     if spec is None or image.state == "incomplete":
         return None
@@ -219,8 +264,9 @@ def _still_good(image: CloudImage, standings: Standings, offered: Mapping[tuple[
     return Wanted(spec, None)
 
 
-def _is(file: ImageFile, spec: ImageSpec) -> bool:
-    return (file.format, file.size, file.sha512) == (spec.format, spec.size, spec.sha512)
+def _is(file: VouchedFile, spec: ImageSpec) -> bool:
+    signed = spec.signed
+    return (file.format, file.size, file.sha512) == (signed.format, signed.size, signed.sha512)
 
 
 def runnable(images: Iterable[CloudImage], lists: Iterable[Subscribed], standings: Standings, *, owner: str, now: datetime) -> tuple[CloudImage, ...]:

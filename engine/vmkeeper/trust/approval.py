@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -199,7 +199,7 @@ def _withdrawn(case: _Case) -> list[Refusal]:
     return [
         Refusal(RULE, f"{said.endorser} has withdrawn it: {said.reason}", f"{verdict.tag}, {format_time(said.issued)}", "use another version")
         for verdict, said in case.withdrawn
-        if again.get(said.endorser, 0) < said.serial
+        if again.get(said.endorser, 0) <= said.serial
     ]
 
 
@@ -214,10 +214,3 @@ def _with_nearest(decisions: list[Decision]) -> list[Decision]:
             decision = replace(decision, nearest=decisions[nearest].version)
         result.append(decision)
     return result
-
-
-def by_appliance(decisions: Iterable[Decision]) -> Mapping[str, tuple[Decision, ...]]:
-    """Decisions by appliance, oldest version first."""
-    return {
-        name: tuple(group) for name, group in groupby(sorted(decisions, key=lambda one: (one.appliance, one.version)), key=lambda one: one.appliance)
-    }

@@ -7,6 +7,7 @@ anything is done on the strength of it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from vmkeeper.model.base import Document, FirstFormat
 from vmkeeper.trust.history import History
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import PolicyMark
-from vmkeeper.values import CommitId, Duration, Sha256, Sha512, Time, Uuid, format_time
+from vmkeeper.values import CommitId, Duration, Name, Sha256, Sha512, Time, Uuid, format_time
 
 _LARGEST = 256 << 20
 _HIGHEST = 10**15
@@ -52,6 +53,18 @@ class SeenTag(Document):
     """Under what its release record and provenance were found to agree with it (`verify.grounds`); None where they were not looked at."""
 
 
+class SeenForeign(Document):
+    """A list of another organisation as it was first seen, and what its images are called here for good."""
+
+    url: str
+    signer: str
+    """Subject and issuer of who may sign it, as the site's file says."""
+    uuid: Uuid
+    """The list's."""
+    names: dict[Uuid, Name] = Field(default_factory=dict)
+    """By the image's UUID, in the order in which they were first seen."""
+
+
 class Memory(Document):
     """What was seen and trusted."""
 
@@ -67,6 +80,8 @@ class Memory(Document):
     fresh_until: Time | None = None
     """When it expires."""
     lists: dict[Uuid, SeenList] = Field(default_factory=dict)
+    foreign: dict[Name, SeenForeign] = Field(default_factory=dict)
+    """Lists of other organisations, by what the site calls them."""
     tags: dict[str, SeenTag] = Field(default_factory=dict)
     """Every tag that was accepted, by name."""
 
@@ -74,12 +89,32 @@ class Memory(Document):
 def read_memory(data: bytes, where: str) -> Memory:
     """The memory in a file; raises UserError where it is damaged. A lost memory is never taken for an empty one."""
     try:
-        read_json(data, where, limit=_LARGEST)  # no key twice
+        if len(data) > _LARGEST or not _has_one_reading(data):
+            read_json(data, where, limit=_LARGEST)  # says where
         return Memory.model_validate_json(data)
     except (Problems, ValidationError) as error:
         why = str(error.problems[0]) if isinstance(error, Problems) else error.errors()[0]["msg"]
     hint = "restore it from a backup; without one, pin the site again in a new folder: vmkeeper site init"
     raise UserError("the site's trust memory cannot be read", where=where, why=why, hint=hint)
+
+
+def _has_one_reading(data: bytes) -> bool:
+    """Whether no key is there twice (R22): what `read_json` finds out, without places and at a tenth of the cost."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise ValueError
+        return made
+
+    def constant(text: str) -> Any:
+        raise ValueError(text)
+
+    try:
+        json.loads(data.decode(), object_pairs_hook=once, parse_constant=constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def write_memory(memory: Memory) -> bytes:

@@ -16,14 +16,11 @@ from vmkeeper.values import CommitId, Name, Sha512
 _ANY = (Approval(appliance="*"),)
 
 
-def decisions(judgement: Judgement) -> dict[Name, tuple[Decision, ...]]:
-    """What each endorser list in force decides about every release that tags name, with every version approved."""
-    lists = judgement.enactments.current.policy.lists
-    return {name: decide(verdicts, endorsers=lists[name], approve=_ANY, block=()) for name, verdicts in judgement.verdicts.items()}
-
-
 def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512) -> Mapping[Name, tuple[Decision, ...]]:
-    """The same if `policy`, the endorsers/ tree of `commit`, came into force next. Whom only it names has signed nothing that counts."""
+    """What each endorser list would decide about every release that tags name, with every version approved, if `policy` came into force next.
+
+    `tree` is the SHA-512 of endorsers/ at `commit`, which `policy` was read from. Whom only it names has signed nothing that counts.
+    """
     current = judgement.enactments.current
     now = judgement.reader.now.replace(microsecond=0)
     changes = {"number": current.number + 1, "previous": current.said.content, "commit": commit, "tree": tree}

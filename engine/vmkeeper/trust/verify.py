@@ -219,8 +219,7 @@ def _place(said: Endorsement, read: Read, context: Context) -> Iterator[Refusal]
     then = enactments.numbered(said.policy) or enactments.policies[0]  # what was before the pinned one, nobody knows here
     listed = then.policy.lists.get(context.endorsers.name)
     endorser = listed.endorser(said.endorser) if listed else None
-    community = listed.community if listed else ""
-    if endorser is None or endorser.key_like(read) is None or not endorser.in_scope(said.appliance, community):
+    if listed is None or endorser is None or endorser.key_like(read) is None or not endorser.in_scope(said.appliance, listed.community):
         why = f"{said.endorser} could not endorse {said.appliance} with this key under policy {said.policy}"
         yield Refusal("R3", why, f"policy {enactments.current.number} is in force", "endorse it again, under the policy in force")
 

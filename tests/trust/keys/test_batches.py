@@ -291,6 +291,7 @@ def test_where_gpg_breaks_off_only_the_claim_it_broke_off_at_is_refused(tmp_path
     claims[1], claims[3] = ALICE.claim(b"CRASH 1"), ALICE.claim(b"CRASH 2")
     with stub(tmp_path, monkeypatch, breaks) as gpg:
         gpg.prepare(claims, NOW)
+        assert sorted(runs.sizes) == [1, 1, 1, 1, 1, 3, 5]
         found = [outcome(gpg, claim) for claim in claims]
     assert [isinstance(one, SignedBy) for one in found] == [True, False, True, False, True]
     assert found[1] == found[3] == ("R10", "gpg does not call the signature good", "it ended with status 2")

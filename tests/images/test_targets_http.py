@@ -1,0 +1,209 @@
+"""Publishing to a server with PUT: what is believed of it, what is checked, and how it may go wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.davserver import DavServer
+from vmkeeper.errors import Refused, Transient, UserError
+from vmkeeper.images.targets import put_bytes
+from vmkeeper.images.targets_http import MANIFEST, HttpTarget, http_client
+from vmkeeper.images.targets_open import open_target
+from vmkeeper.model.release import Blob
+from vmkeeper.values import Size, sha512_hex
+
+DATA = bytes(range(256)) * 100
+BLOB = Blob(size=Size(len(DATA)), sha512=sha512_hex(DATA))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[DavServer]:
+    with DavServer(tmp_path / "dav") as made:
+        yield made
+
+
+@pytest.fixture
+def open_one(server: DavServer) -> Iterator[object]:
+    made: list[HttpTarget] = []
+
+    def opened(**options: object) -> HttpTarget:
+        target = open_target(server.url, options)
+        assert isinstance(target, HttpTarget)
+        made.append(target)
+        return target
+
+    yield opened
+    for target in made:
+        target.close()
+
+
+def manifest(server: DavServer) -> dict[str, object]:
+    return json.loads((server.folder / MANIFEST).read_bytes())["files"]  # type: ignore[no-any-return]
+
+
+def put(target: HttpTarget, path: str = "a/image", data: bytes = DATA) -> None:
+    with target.alone():
+        put_bytes(target, path, data)
+
+
+def test_the_manifest_names_a_file_before_it_comes_and_once_it_is_whole(server, open_one):
+    seen = []
+    server.after = lambda method, path: seen.append(
+        (method, path, manifest(server).get("a/image", "no") if (server.folder / MANIFEST).exists() else "-")
+    )
+    put(open_one())
+    whole = {"size": len(DATA), "sha512": BLOB.sha512}
+    assert seen == [("GET", MANIFEST, "-"), ("PUT", MANIFEST, None), ("PUT", "a/image", None), ("HEAD", "a/image", None), ("PUT", MANIFEST, whole)]
+
+
+def test_a_file_that_the_server_lost_or_cut_is_not_there(server, open_one):
+    put(open_one(), "a/one")
+    put(open_one(), "a/two")
+    (server.folder / "a/one").unlink()
+    (server.folder / "a/two").write_bytes(DATA[:100])
+    assert open_one().files() == {"a/two": 100}
+
+
+def test_a_file_that_is_half_there_is_not_counted(server, open_one):
+    server.cut = 20_000
+    with pytest.raises(Transient):
+        put(open_one(), data=DATA)
+    assert manifest(server) == {"a/image": None}
+    assert open_one().files() == {}
+    put(open_one())
+    assert open_one().files() == {"a/image": len(DATA)}
+
+
+def test_post_where_a_server_wants_it(server, open_one):
+    put(open_one(method="post"))
+    assert {line.split()[0] for line in server.changes} == {"POST"}
+
+
+def test_a_server_without_head_is_read_back(server, open_one):
+    server.head = False
+    put(open_one())
+    assert server.log.count("GET a/image") == 1
+    assert open_one().files() == {"a/image": len(DATA)}
+
+
+def test_digests_are_compared_where_asked(server, open_one):
+    def spoil(method: str, path: str) -> None:
+        if (method, path) == ("PUT", "a/image"):
+            (server.folder / path).write_bytes(bytes(len(DATA)))
+
+    server.after = spoil
+    put(open_one())
+    with pytest.raises(Transient, match="not give what it was sent") as caught:
+        put(open_one(verify="digest"))
+    assert "other bytes" in caught.value.why
+    server.after = lambda _method, _path: None
+    put(open_one(verify="digest"))
+
+
+def test_a_server_that_keeps_another_size_is_found_out(server, open_one):
+    server.after = lambda method, path: (server.folder / path).write_bytes(b"x") if (method, path) == ("PUT", "a/image") else None
+    with pytest.raises(Transient, match="does not have what it was sent"):
+        put(open_one())
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "hint"),
+    [
+        (301, UserError, ""),
+        (401, UserError, "credentials"),
+        (403, UserError, "credentials allow"),
+        (405, UserError, "method"),
+        (413, UserError, "size"),
+        (507, UserError, "room"),
+        (429, Transient, "run again"),
+        (503, Transient, "run again"),
+    ],
+)
+def test_what_the_server_answers_is_told(server, open_one, status, error, hint):
+    server.answer = lambda method, path: status if (method, path) == ("PUT", "a/image") else None
+    with pytest.raises(error, match=str(status)) as caught:
+        put(open_one())
+    assert hint in caught.value.hint
+
+
+def test_a_redirect_is_not_followed(server, open_one):
+    server.answer = lambda method, _path: 307 if method == "PUT" else None
+    with pytest.raises(UserError, match="307"):
+        put(open_one())
+    assert len(server.changes) == 1
+
+
+def test_a_removed_file_is_forgotten(server, open_one):
+    put(open_one(), "a/one")
+    put(open_one(), "a/two")
+    target = open_one()
+    with target.alone():
+        target.remove("a/one")
+    assert manifest(server).keys() == {"a/two"}
+    server.answer = lambda method, _path: 405 if method == "DELETE" else None
+    with target.alone(), pytest.raises(UserError, match="405"):
+        target.remove("a/two")
+    assert manifest(server).keys() == {"a/two"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": 3}', b'{"files": {"a": 3}}', b"\xff"])
+def test_a_damaged_manifest_means_that_everything_is_sent_again(server, open_one, damage):
+    put(open_one())
+    (server.folder / MANIFEST).write_bytes(damage)
+    assert open_one().files() == {}
+    put(open_one())
+    assert open_one().files() == {"a/image": len(DATA)}
+
+
+def test_another_publisher_is_noticed_where_the_server_can(server, open_one):
+    put(open_one(), "a/one")
+    late = open_one()
+    assert late.files() == {"a/one": len(DATA)}
+    put(open_one(), "a/two")
+    with pytest.raises(Transient, match="another run"), late.alone():
+        raise AssertionError("never gets here")
+    both = open_one(), open_one()
+    for one in both:
+        one.files()
+    with both[0].alone():
+        with both[1].alone():
+            put_bytes(both[1], "a/three", DATA)
+        with pytest.raises(Transient, match="another run"):
+            put_bytes(both[0], "a/four", DATA)
+        both[0]._unsaved = False
+    assert open_one().files().keys() == {"a/one", "a/two", "a/three"}
+
+
+def test_a_source_that_fails_sends_nothing_whole(server, open_one):
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(1000)
+            if not data:
+                raise Refused("R14", "the store is damaged")
+            return data
+
+    target = open_one()
+    with target.alone(), pytest.raises(Refused, match="damaged"):
+        target.put("a/image", Failing(DATA), BLOB)
+    assert not (server.folder / "a/image").exists()
+
+
+@pytest.mark.parametrize("options", [{"username": "me", "password": "x"}, {"token": "x"}, {"headers": {"X-Key": "x"}}])
+def test_credentials_are_not_sent_in_the_clear(options):
+    with pytest.raises(Refused, match="in the clear") as caught:
+        open_target("http://images.example.org/x", options)
+    assert caught.value.rule == "R27"
+    with http_client("http://images.example.org/x") as client:
+        assert client.auth is None
+
+
+def test_nobody_is_there(open_one, server, tmp_path):
+    client = http_client("http://127.0.0.1:9")
+    with pytest.raises(Transient, match="connection failed"):
+        HttpTarget(client, "http://127.0.0.1:9/x").files()
+    client.close()
