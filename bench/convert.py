@@ -36,6 +36,22 @@ from vmkeeper.values import Duration, Size, Version, parse_time
 UUID = "0b0f8a0e-3c1c-4f5e-8b7a-2f8b3f0f7a21"
 
 
+class Timed:
+    """Says what happens when."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def step(self, _subject: str, text: str, /) -> None:
+        """One line."""
+        print(f"{time.monotonic() - self.began:7.2f}  {text}", file=sys.stderr)
+
+    def amount(self, _subject: str, done: int, total: int, _unit: str, /) -> None:
+        """The end only."""
+        if done == total:
+            self.step("", "all is there")
+
+
 def serve(path: Path) -> tuple[int, str]:
     """A process that serves one file; its id and the address."""
     listening = socket.create_server(("127.0.0.1", 0))
@@ -90,7 +106,8 @@ def ours(folder: Path, url: str, blob: Blob, size: int, source: str, to: str, *,
     )
     action = RegisterImage(subject="bench", reason="bench", spec=spec, supply=Supply(uri=url), store_as=to)  # type: ignore[arg-type]
     cache = ImageCache(folder / "cache", size=Size.parse("100GiB"), age=Duration.parse("60d"))
-    transfer = Transfer(cache, Means(settings=Transfers(convert_early=early), allow=("127.0.0.1",)))
+    means = Means(settings=Transfers(convert_early=early), allow=("127.0.0.1",))
+    transfer = Transfer(cache, means, Timed() if os.environ.get("PARTS") else None)
     read, write = os.pipe()
     child = os.fork()
     if not child:

@@ -38,12 +38,11 @@ def measured(work: Callable[[], object], server: WebServer) -> dict[str, float]:
 
 def curl(lists: list[Organisation], folder: Path, at_once: int) -> None:
     config = folder / "curl"
-    parts = []
-    for one in lists:
-        parts.append(f'url = "{one.url}"\noutput = "/dev/null"\nheader = "If-None-Match: {one.page.etag.replace(chr(34), chr(92) + chr(34))}"\nnext')
+    marks = {one.url: (one.page.etag or "").replace('"', '\\"') for one in lists}
+    parts = [f'url = "{url}"\noutput = "/dev/null"\nheader = "If-None-Match: {mark}"\nnext' for url, mark in marks.items()]
     config.write_text("\n".join(parts).removesuffix("next"))
     parallel = ["--parallel", "--parallel-max", str(at_once)] if at_once > 1 else []
-    subprocess.run(["curl", "--silent", *parallel, "--config", str(config)], check=True)
+    subprocess.run(["curl", "--silent", "--no-progress-meter", *parallel, "--config", str(config)], check=True)
 
 
 def best(runs: list[dict[str, float]]) -> dict[str, float]:

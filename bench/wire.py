@@ -234,18 +234,26 @@ def told(what: str, size: int, whole: int, *took: Took) -> None:
     print(f"  {what:46} {size:12,} {100 * size / whole:7.2f} %  {'   '.join(map(str, took))}", flush=True)
 
 
-def ours(old: Image, new: Image, folder: Path) -> tuple[int, int]:
-    """Bytes of our patch of the disks, and of the root file systems' patch, which a site could not use as it is."""
-    sizes = []
-    for what, before, after in (("patch of the disks (ours)", old.disk, new.disk), ("patch of the root file systems' tars", old.rootfs, new.rootfs)):
-        patch, result, wanted = folder / "patch", folder / "result", hash_file(after)
-        made = engine("make", wanted, before, after, patch)
-        applied = engine("apply", wanted, before, patch, result)
-        sizes.append(patch.stat().st_size)
-        told(what, sizes[-1], after.stat().st_size, made, applied)
-        patch.unlink()
-        result.unlink()
-    return sizes[0], sizes[1]
+def ours(old: Image, new: Image, folder: Path) -> int:
+    """Bytes of our patch of the disks."""
+    patch, result, wanted = folder / "patch", folder / "result", hash_file(new.disk)
+    made = engine("make", wanted, old.disk, new.disk, patch)
+    applied = engine("apply", wanted, old.disk, patch, result)
+    size = patch.stat().st_size
+    told("patch of the disks (ours)", size, new.disk.stat().st_size, made, applied)
+    patch.unlink()
+    result.unlink()
+    return size
+
+
+def of_tars(old: Image, new: Image, folder: Path) -> int:
+    """Bytes of zstd's own patch of the root file systems, which a site could not use as it is."""
+    patch = folder / "patch"
+    made = measured("zstd", "-q", "--long=31", f"--patch-from={old.rootfs}", new.rootfs, "-o", patch)
+    size = patch.stat().st_size
+    told("zstd patch of the root file systems' tars", size, new.rootfs.stat().st_size, made)
+    patch.unlink()
+    return size
 
 
 def compressed(new: Image, folder: Path) -> None:
@@ -357,7 +365,7 @@ def main() -> None:
         told("whole file", whole, whole)
         with tempfile.TemporaryDirectory(dir=folder, prefix="ways-") as scratch:
             compressed(new, Path(scratch))
-            disks, tars = ours(old, new, Path(scratch))
+            disks, tars = ours(old, new, Path(scratch)), of_tars(old, new, Path(scratch))
             if shutil.which("casync"):
                 casync(old, new, Path(scratch))
             if shutil.which("zsync"):

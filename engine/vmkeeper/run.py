@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from vmkeeper.errors import EnvironmentLacks, VmkeeperError
 
 _KEEP = ("PATH", "HOME", "TMPDIR", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GNUPGHOME", "http_proxy", "https_proxy", "no_proxy", "APT_CONFIG")
 _TAIL = 4000
+_LOOK = 0.05
+"""Seconds between two looks at a program that can be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,14 @@ def run(
     limits: Limits | None = None,
     hint: str = "",
     keep: Sequence[int] = (),
+    stop: threading.Event | None = None,
 ) -> Result:
     """Run a program to its end.
 
     stdin: bytes to feed or a file to read; None is empty. stdout: a file to write to (then `Result.stdout` is
-    empty). timeout in seconds; the whole process group is killed when it is over. keep: descriptors that it inherits. Raises ProgramFailed for a
-    status other than 0 (with `check`) and for a timeout, EnvironmentLacks where there is no such program.
+    empty). timeout in seconds; the whole process group is killed when it is over. keep: descriptors that it inherits. stop: ends it when set, for
+    a program that is fed nothing. Raises ProgramFailed for a
+    status other than 0 (with `check`), for a timeout and where it was stopped, EnvironmentLacks where there is no such program.
     """
     words = [str(word) for word in command]
     prefix = _limited(limits) if limits else []
@@ -97,7 +103,7 @@ def run(
         pass_fds=tuple(keep),
     )
     try:
-        out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=timeout)
+        out, err = _communicated(process, stdin if isinstance(stdin, bytes) else None, timeout, stop)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -109,6 +115,21 @@ def run(
         said = (result.stderr or result.stdout).decode(errors="replace").strip()[-_TAIL:]
         raise ProgramFailed(f"{Path(words[0]).name} failed with status {result.status}", why=said or "it said nothing", hint=hint, result=result)
     return result
+
+
+def _communicated(process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float, stop: threading.Event | None) -> tuple[bytes, bytes]:
+    """What it said, once it has ended. Raises TimeoutExpired, ProgramFailed when `stop` is set."""
+    if stop is None:
+        return process.communicate(stdin, timeout=timeout)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(timeout=_LOOK)
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise ProgramFailed("it was stopped") from None
+            if time.monotonic() > deadline:
+                raise
 
 
 def detach(command: Sequence[str | Path], *, log: IO[bytes], cwd: Path, keep: Sequence[int] = ()) -> None:

@@ -62,7 +62,7 @@ def test_from_waiting_to_running(vmkeeper: Typed) -> None:
     assert "note     science-ubuntu-22.04 1.0: it waits for a decision" in vmkeeper.out
     assert vmkeeper("why", "science-ubuntu-22.04", "--site", "here") == 0
     assert "science-ubuntu-22.04 1.0 may not run at here. It is not there." in vmkeeper.out
-    assert "on the list science, version 2026.11.20.1 of 2026-11-20T09:00:00Z, until" in vmkeeper.out
+    assert "of the list science, version 2026.11.20.1 of 2026-11-20T09:00:00Z, until" in vmkeeper.out
     assert "signed by /O=Tests/CN=Publisher" in vmkeeper.out
     assert "→ put {appliance: science-ubuntu-22.04} under approve: in the site's file" in vmkeeper.out
     vmkeeper.site(approve=approved("debian-12", "science-ubuntu-22.04"))

@@ -44,14 +44,14 @@ def wanted(*words: str, **more: Any) -> Desired:
 class Press:
     def __init__(self, folder: Path, trusted: Identity) -> None:
         person = issue(PUBLISHER, trusted)
-        self.trusted, self.root = trusted, folder / "public"
+        self.trusted, self.root, self.work = trusted, folder / "public", folder / "work"
         self.key = FileKey(Signer(person.certificate, person.key))
         self.store = Store(folder / "store")
         for words in BUILT:
             self.store.put_bytes(large_content(*words.split()))
 
     def publish(self, *lists: Desired, now: object = NOW) -> list[str]:
-        place = Place(FolderTarget(self.root), self.store, Hands(self.key), now)  # type: ignore[arg-type]
+        place = Place(FolderTarget(self.root), self.store, Hands(self.key), now, self.work)  # type: ignore[arg-type]
         outcomes = publishing.publish(place, lists).outcomes
         assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes
         return [f"{outcome.action.kind} {outcome.action.subject}" for outcome in outcomes if outcome.action.kind not in ("feed", "digest")]
@@ -214,7 +214,7 @@ def test_a_failure_to_make_one_stops_nothing(press: Press, monkeypatch: pytest.M
     assert path is not None
     path.chmod(0o644)
     path.write_bytes(bytes(path.stat().st_size))
-    place = Place(FolderTarget(press.root), press.store, Hands(press.key), NOW)
+    place = Place(FolderTarget(press.root), press.store, Hands(press.key), NOW, press.work)
     outcomes = publishing.publish(place, [wanted("debian-12 1", "debian-12 2")]).outcomes
     (failed,) = (outcome for outcome in outcomes if not isinstance(outcome, Done))
     assert isinstance(failed, Failed)
@@ -241,3 +241,11 @@ def test_sizes_are_bytes(press: Press) -> None:
     press.publish(wanted("debian-12 1", "debian-12 2"))
     (way,) = extension.read(press.image("debian-12")).patches
     assert way["base_size"] == Size(len(large_content("debian-12", "1")))
+
+
+def test_what_a_killed_run_was_making_goes(press: Press) -> None:
+    left = press.work / "publish" / "beside-0123"
+    left.mkdir(parents=True)
+    (left / "made").write_bytes(b"half")
+    press.publish(wanted("debian-12 1", "debian-12 2"))
+    assert list((press.work / "publish").iterdir()) == []

@@ -354,6 +354,28 @@ def test_a_list_cannot_pass_for_the_site_s_own_list(site: Subscriber, org: Organ
     assert site.usable() == []
 
 
+def test_a_uuid_that_is_given_to_two_lists_is_the_first_one_s_and_costs_it_nothing(site: Subscriber, org: Organisation) -> None:
+    site.run()
+    for entries in ([org.entry(uuid=org.uuid), org.entry(name="again", uuid=org.uuid)], [org.entry(), org.entry(name="again", uuid=org.uuid)]):
+        site.takes(*entries, approve=approved("science-*"))
+        done = site.run()
+        assert done.outcomes == ()
+        assert "its UUID is that of the list science" in notes(done)
+    assert site.usable() == ["science-debian-12 1.0"]
+
+
+def test_the_uuid_of_an_own_list_given_to_a_foreign_one_costs_the_own_one_nothing(site: Subscriber, org: Organisation) -> None:
+    site.producer.all("debian-12", "2026.11.1")
+    site.takes(subscribe=[{"list": "main"}], approve=approved("debian-12"))
+    site.run()
+    own = site.home.pins().image_lists[0].uuid
+    site.takes(org.entry(uuid=own), subscribe=[{"list": "main"}], approve=approved("debian-12"))
+    for broken in (False, True):
+        org.page.statuses = [503] * 3 * broken
+        assert site.run().outcomes == ()
+    assert site.usable() == ["debian-12 2026.11.1"]
+
+
 def test_a_list_cannot_take_over_an_image_of_the_site_s_own(site: Subscriber, org: Organisation) -> None:
     site.producer.all("debian-12", "2026.11.1")
     site.takes(org.entry(), subscribe=[{"list": "main"}], approve=approved("debian-12", "science-*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from support.x509 import Grid, revocation_list
 from vmkeeper.clouds.memory import MemoryCloud
 from vmkeeper.execute.observe import look
 from vmkeeper.execute.site import plan_view
+from vmkeeper.lists import hepix
 from vmkeeper.lists.smime import Signer
 from vmkeeper.plan.site import RegisterImage
 from vmkeeper.plan.wanted import Current, Unusable
@@ -126,6 +128,39 @@ def test_the_signer_s_name_may_be_written_in_any_usual_way(site: Subscriber, org
 def test_another_name_is_another_name(site: Subscriber, org: Organisation, dn: str) -> None:
     site.takes(org.entry(endorser={"dn": dn, "ca": "/DC=org/DC=grid/CN=Grid Users"}), approve=approved("science-*"))
     assert "R15" in notes(site.run()) or "is not a distinguished name" in notes(site.run())
+
+
+def signed_by_openssl(org: Organisation, grid: Grid, folder: Path, *options: str) -> bytes:
+    """A list as vmcaster signs it: by openssl."""
+    certificate, key = grid.alice.write(folder, "alice")
+    (folder / "list.json").write_text(hepix.write(org.list()))
+    command = ["openssl", "smime", "-sign", "-signer", certificate, "-inkey", key, "-in", folder / "list.json", *options]
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True).stdout
+
+
+def test_sha1_counts_only_where_the_site_says_so_for_this_list(site: Subscriber, org: Organisation, grid: Grid, tmp_path: Path) -> None:
+    org.put(signed_by_openssl(org, grid, tmp_path, "-md", "sha1"))
+    done = site.run()
+    assert done.outcomes == ()
+    assert "R11" in notes(done)
+    site.takes(org.entry(sha1=True), approve=approved("science-*"))
+    assert notes(site.run()) == ""
+    assert site.home.memory().lists[org.uuid].version == "2026.11.20.2"
+
+
+def test_what_openssl_signs_is_taken(site: Subscriber, org: Organisation, grid: Grid, tmp_path: Path) -> None:
+    org.put(signed_by_openssl(org, grid, tmp_path, "-md", "sha256"))
+    assert notes(site.run()) == ""
+
+
+def test_links_to_the_system_s_folder_serve(site: Subscriber, org: Organisation, tmp_path: Path) -> None:
+    system = tmp_path / "certificates"
+    system.mkdir()
+    for file in list(site.home.ca.iterdir()):
+        file.rename(system / file.name)
+        file.symlink_to(system / file.name)
+    org.publish()
+    assert notes(site.run()) == ""
 
 
 # cloudkeeper's sample lists

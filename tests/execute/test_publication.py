@@ -8,12 +8,14 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from support.certificates import NOW, PUBLISHER, authority, issue
+from support.davserver import DavServer
 from support.producer import NOW as PRODUCED
 from support.producer import Producer
 from support.publication import DAY, URL, content, decision, desired
@@ -37,6 +39,7 @@ from vmkeeper.lists.hepix import read
 from vmkeeper.lists.smime import Signer, verify
 from vmkeeper.model.release import Blob
 from vmkeeper.plan.chosen import choose
+from vmkeeper.progress import Silent
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.values import sha512_hex
 
@@ -240,17 +243,18 @@ def test_what_is_published_can_be_fetched(publisher, tmp_path):
     assert (tmp_path / "got").read_bytes() == content("debian-12", "2")
 
 
-def test_killed_at_any_point_the_next_run_ends_in_the_same_state(tmp_path, trusted):
+@pytest.mark.parametrize("what", ["lists", "everything"])
+def test_killed_at_any_point_the_next_run_ends_in_the_same_state(tmp_path, trusted, what):
     """A process of its own forks runs that are killed before their first, second, … file system call."""
     work = tmp_path / "work"
     work.mkdir()
     issue(PUBLISHER, trusted).write(work, "person")
     (work / "ca.pem").write_bytes(trusted.pem)
     script, environment = TESTS / "support" / "publishing.py", {**os.environ, "PYTHONPATH": str(TESTS)}
-    result = subprocess.run([sys.executable, script, work], check=False, capture_output=True, text=True, timeout=300, env=environment)
+    result = subprocess.run([sys.executable, script, work, what], check=False, capture_output=True, text=True, timeout=900, env=environment)
     assert result.returncode == 0, result.stderr
     points = json.loads(result.stdout)
-    assert points["killed"] > 25
+    assert points["killed"] > 15
     assert points["ends"] == 1
 
 
@@ -365,3 +369,118 @@ def test_command_without_a_certificate_says_how_to_give_one(producer, tmp_path, 
     monkeypatch.setenv("VMKEEPER_CERTIFICATE", str(producer.lister_pem))
     monkeypatch.setattr(Session, "now", PRODUCED)
     assert publish_command(producer, tmp_path, capsys, certificate=None)[0] == 0
+
+
+@pytest.mark.parametrize("way", ["pkcs12", "signer", "settings"])
+def test_command_signs_in_every_way(producer, tmp_path, capsys, monkeypatch, way):
+    monkeypatch.setattr(Session, "now", PRODUCED)
+    for name in ("CERTIFICATE", "KEY", "PKCS12", "SIGNER"):
+        monkeypatch.delenv(f"VMKEEPER_{name}", raising=False)
+    producer.endorse("debian-12", "1.0")
+    options = {"certificate": None, "key": None}
+    if way == "pkcs12":
+        file = tmp_path / "lister.p12"
+        file.write_bytes(pkcs12.serialize_key_and_certificates(b"x", producer.lister.key, producer.lister.certificate, None, NoEncryption()))
+        options["pkcs12"] = file
+    else:
+        signs = f"openssl cms -sign -binary -outform PEM -md sha256 -signer {producer.lister_pem} -inkey {producer.lister_key}"
+        if way == "signer":
+            options |= {"certificate": producer.lister_pem, "signer": signs}
+        else:
+            config = producer.repo.repository.git.config
+            config["vmkeeper.certificate"], config["vmkeeper.signer"], config["vmkeeper.public"] = (
+                str(producer.lister_pem),
+                signs,
+                str(tmp_path / "public"),
+            )
+            options["to"] = None
+    assert publish_command(producer, tmp_path, capsys, **options)[0] == 0
+    message = (tmp_path / "public/main/imagelist.signed").read_bytes()
+    assert len(read(verify(message, [producer.authority.certificate], PRODUCED).content).images) == 1
+    assert publish_command(producer, tmp_path, capsys, **options)[1] == "Nothing to publish: every list says what is endorsed.\n"
+
+
+def test_command_publishes_over_http_with_credentials(producer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Session, "now", PRODUCED)
+    producer.endorse("debian-12", "1.0")
+    (tmp_path / "upload.yaml").write_text("username: publisher\npassword: a secret word\n")
+    (tmp_path / "upload.yaml").chmod(0o600)
+    with DavServer(tmp_path / "dav", user="publisher:a secret word") as server:
+        options = {"to": server.url, "to_credentials": tmp_path / "upload.yaml"}
+        code, said = publish_command(producer, tmp_path, capsys, **options)
+        assert code == 0
+        assert "secret word" not in said
+        assert (tmp_path / "dav/main/imagelist.signed").is_file()
+        changes = len(server.changes)
+        assert "Nothing to publish" in publish_command(producer, tmp_path, capsys, **options)[1]
+        assert len(server.changes) == changes
+        with pytest.raises(UserError, match="401"):
+            publish_command(producer, tmp_path, capsys, to=server.url)
+
+
+def named(publisher):
+    """What the catalogue of the public folder says: versions by list and appliance."""
+    lists = json.loads((publisher.root / "catalogue.json").read_bytes())["lists"]
+    return {one["name"]: {image["appliance"]: image["version"] for image in one["images"]} for one in lists}
+
+
+def test_lists_that_are_not_named_stay_in_the_other_forms(publisher):
+    publisher.build("debian-12 2", "debian-12 3", "docker 1")
+    teaching = desired(decision("debian-12 2"), decision("docker 1"), name="teaching")
+    publisher.publish(desired(decision("debian-12 2")), teaching)
+    both = decision("debian-12 2"), decision("debian-12 3")
+    outcomes = publishing.publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes
+    assert "sign:teaching" not in {outcome.action.id for outcome in outcomes}
+    assert named(publisher) == {"science": {"debian-12": "3"}, "teaching": {"debian-12": "2", "docker": "1"}}
+    assert publishing.publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes == ()
+
+
+def test_a_list_that_is_refused_stays_as_it_is_in_the_other_forms(publisher):
+    publisher.build("debian-12 2", "docker 1")
+    wanted = desired(decision("debian-12 2"), decision("docker 1"))
+    publisher.publish(wanted, desired(name="teaching"))
+    lost = replace(wanted, decisions=desired(decision("debian-12 2")).decisions)
+    done = publishing.publish(publisher.place(NOW + DAY), [lost, desired(name="teaching", title="Teaching")])
+    assert [error.rule for error in done.publication.refused] == ["R8"]
+    assert all(isinstance(outcome, Done) for outcome in done.outcomes)
+    assert named(publisher) == {"science": {"debian-12": "2"}, "teaching": {}}
+    assert len(publisher.list().images) == 2
+    publisher.sound()
+
+
+def test_a_list_of_one_endorser_in_a_repository(producer):
+    producer.endorse("debian-12", "1.0")
+
+    def list_of(endorser):
+        document = json.loads(producer.list_document()) | {"endorser": endorser}
+        producer.repo.commit({"imagelists/main.yaml": json.dumps(document)}, "list")
+
+    list_of("alice")
+    assert chosen(producer) == "1.0"
+    list_of("mallory")
+    with pytest.raises(UserError, match="mallory is not an endorser of team"):
+        at_head(producer)
+    producer.repo.commit({"imagelists/other.yaml": json.dumps(json.loads(producer.list_document()) | {"uuid": uuid("other")})}, "other")
+    assert [one.name for one in at_head(producer, "other")] == ["other"]
+
+
+def test_how_much_was_sent_is_told(publisher):
+    told = []
+
+    class Told(Silent):
+        def amount(self, subject, done, total, unit):
+            told.append((subject, done, total, unit))
+
+    publisher.build("debian-12 2")
+    publishing.publish(publisher.place(), [desired(decision("debian-12 2"))], progress=Told())
+    size = len(content("debian-12", "2"))
+    assert ("science/debian-12", size, size, "B") in told
+
+
+def test_an_option_goes_before_what_is_set(producer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Session, "now", PRODUCED)
+    monkeypatch.setenv("VMKEEPER_PKCS12", str(tmp_path / "none.p12"))
+    monkeypatch.setenv("VMKEEPER_SIGNER", "false")
+    assert publish_command(producer, tmp_path, capsys)[0] == 0
+    with pytest.raises(UserError, match=r"none\.p12"):
+        publish_command(producer, tmp_path, capsys, certificate=None, key=None)

@@ -17,7 +17,7 @@ from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.pinning import Proposal, Wishes, pin, proposal
 from vmkeeper.execute.site import reconcile
-from vmkeeper.execute.walk import Failed
+from vmkeeper.execute.walk import Done, Failed
 
 
 @pytest.fixture
@@ -274,6 +274,27 @@ def test_killed_at_any_call_the_next_run_ends_in_the_same_state(here: Here, meth
     assert (here.usable(), here.images("hidden")) == (["debian-12 2026.11.2"], ["debian-12 2026.11.1"])
     assert list((here.home.cache / "incoming").iterdir()) == []
     assert here.run().outcomes == ()
+
+
+def test_an_image_in_another_format_is_converted_and_stays_what_was_signed(here: Here) -> None:
+    here.producer.site(formats=["qcow2"])
+    done = here.run()
+    assert kinds(done) == ["register debian-12 2026.11.1"]
+    assert isinstance(done.outcomes[0], Done)
+    assert "converted from raw" in done.outcomes[0].text
+    (image,) = here.world.images.values()
+    assert image.spec is not None
+    assert image.spec.source is not None
+    assert (image.spec.format, image.spec.source.format) == ("qcow2", "raw")
+    assert image.spec.sha512 != image.spec.source.sha512
+    requests = len(here.server.requests)
+    assert here.run().outcomes == ()
+    assert [request.path for request in here.server.requests[requests:]] == ["/main/imagelist.signed"]
+    here.world.images.clear()
+    again = here.run()
+    assert kinds(again) == ["register debian-12 2026.11.1"]
+    assert next(iter(here.world.images.values())).spec == image.spec
+    assert not [request.path for request in here.server.requests[requests:] if "images" in request.path]
 
 
 def test_pins_come_from_a_fetched_list_too(here: Here) -> None:

@@ -105,6 +105,29 @@ def test_what_is_not_taken_is_kept_through_restarts_and_stops_what_comes_after_i
     assert spool.queues()["list"] == Queue(target=target_of(LIST), taken=6)
 
 
+def test_an_event_that_a_listing_leaves_out_is_not_passed_over(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is listed while files are added may show a later one without an earlier one."""
+    listings = iter([[6, 8], [6, 7, 8, 9], [7, 8]])
+    monkeypatch.setattr(Spool, "_listed", lambda _self, _after: next(listings))
+    assert spool.numbers(5) == [6, 7, 8]
+    assert spool.numbers(6) == [7, 8]
+
+
+def test_events_that_are_added_while_others_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _file: None)
+    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        spool = Spool(Path(folder) / "spool")
+        takers = {"list": Recorder(), "other": Recorder(batch=5)}
+        for one in (LIST, OTHER):
+            spool.enrol(one)
+        turn = Delivery(spool, (LIST, OTHER), lambda one, _stop: takers[one.name], forget=lambda _: None, clock=lambda: NOW, progress=Silent())
+        turn.start()
+        for number in range(1000):
+            spool.add(event(number))
+        assert turn.finish() == ()
+        assert takers["list"].got == takers["other"].got == list(range(1000))
+
+
 def test_ten_thousand_events_that_wait(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _file: None)
     takers = {"list": Recorder(batch=500), "other": Recorder(refuses=(0,))}
@@ -170,7 +193,7 @@ def test_a_file_that_cannot_be_read_is_told_and_nothing_is_skipped(spool: Spool)
 
 def test_a_queue_that_cannot_be_read_is_an_error_and_never_an_empty_one(spool: Spool) -> None:
     deliver(spool, {"list": Recorder()}, LIST)
-    (spool.folder / "queues" / "list.json").write_text("{}")
+    (spool.folder / "queues" / "list" / "queue.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
         deliver(spool, {"list": Recorder()}, LIST)
 

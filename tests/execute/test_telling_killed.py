@@ -190,7 +190,7 @@ def test_a_disk_that_is_full_for_a_moment_anywhere(fast: Path, monkeypatch: pyte
         assert heard == ["AvailablePrefix debian-12 2", "AvailablePostfix debian-12 2", "ExpirePrefix debian-12 1", "ExpirePostfix debian-12 1"]
         nothing_left(here)
         number += 1
-    assert number > 15
+    assert number > 10
 
 
 VERSIONS = st.integers(1, 3)

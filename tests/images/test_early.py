@@ -114,6 +114,20 @@ def test_leaving_early_ends_it(tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@needs_jail
+def test_a_program_that_spins_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one might that reads what a stranger made up."""
+    spinning = tmp_path / "qemu-img"
+    spinning.write_text("#!/bin/sh\nwhile :; do :; done\n")
+    spinning.chmod(0o755)
+    monkeypatch.setattr("vmkeeper.images.convert.program", lambda *_, **__: str(spinning))
+    monkeypatch.setattr("vmkeeper.images.convert.jailed", lambda _, command: command)
+    with EarlyConversion(blob_of(raw()), "raw", "qcow2", tmp_path / "work", max_virtual=len(raw())) as early:
+        come(early, raw(), tmp_path / "part")
+    assert early.why == "it was stopped" or "it was stopped" in early.why
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 HOSTILE = {
     "a backing file": lambda: patched(made("qcow2"), (8, struct.pack(">QI", 1024, 11)), (1024, b"/etc/passwd")),
     "a data file": lambda: patched(made("qcow2"), (79, b"\x04")),

@@ -138,6 +138,21 @@ def test_applying_what_was_made_is_the_identity(data: st.DataObject, seed: int, 
     shutil.rmtree(folder)
 
 
+def test_where_much_is_new_the_smaller_of_two_patches_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Random(9)
+    words = [noise.randbytes(noise.randrange(2, 9)) for _ in range(3000)]
+    (tmp_path / "base").write_bytes(noise.randbytes(MIB))
+    (tmp_path / "new").write_bytes((tmp_path / "base").read_bytes() + b" ".join(noise.choices(words, k=150_000)))
+    quick = make(tmp_path / "base", tmp_path / "new", tmp_path / "quick", memory=PLENTY)
+    monkeypatch.setattr(module, "_MUCH", 64 << 10)
+    dense = make(tmp_path / "base", tmp_path / "new", tmp_path / "dense", memory=PLENTY)
+    assert quick is not None
+    assert dense is not None
+    assert dense.size < quick.size
+    apply(tmp_path / "base", tmp_path / "dense", tmp_path / "target", hash_file(tmp_path / "new"), memory=PLENTY)
+    assert names(tmp_path) == ["base", "dense", "new", "quick", "target"]
+
+
 # -- where none is made
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from vmkeeper.errors import Refused
 from vmkeeper.images.convert import Disk, info, same_content
+from vmkeeper.images.files import hash_file
+from vmkeeper.images.prepare import prepared
 from vmkeeper.images.sniff import sniff
 from vmkeeper.values import Size
 
@@ -232,6 +234,7 @@ def test_names_that_qemu_would_read_as_options(disk, tmp_path):
 def test_refused_source_is_never_converted(tmp_path):
     (tmp_path / "secret").write_bytes(b"secret" * 100_000)
     qemu_img("create", "-f", "qcow2", "-b", tmp_path / "secret", "-F", "raw", tmp_path / "x.qcow2", "1M")
-    with pytest.raises(Refused):
-        convert(tmp_path / "x.qcow2", "qcow2", tmp_path / "out.raw", "raw")
-    assert not (tmp_path / "out.raw").exists()
+    blob = hash_file(tmp_path / "x.qcow2")
+    with pytest.raises(Refused), prepared(tmp_path / "x.qcow2", blob, tmp_path / "work", declared="qcow2", wanted="raw"):
+        pass
+    assert list((tmp_path / "work").iterdir()) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from support.places import BreakingFiles, Place, place_of
 from vmkeeper.errors import Transient, UserError
@@ -199,3 +200,21 @@ def test_the_clock_of_a_lease_is_utc(sftp: Place) -> None:
         held = json.loads(sftp.held()[LOCK_FILE])
     assert datetime.fromisoformat(held["until"]) - datetime.now(UTC) < LEASE + timedelta(minutes=1)
     assert held["process"] == str(os.getpid())
+
+
+class Forbidding(MemoryFileSystem):
+    """An object store that does not let us list uploads in parts."""
+
+    def call_s3(self, *_: object, **__: object) -> object:
+        raise PermissionError("AccessDenied")
+
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        return ("bucket", path, None)
+
+
+def test_a_store_that_does_not_let_us_see_uploads_in_parts() -> None:
+    target = FilesTarget(Forbidding(global_store=False, skip_instance_cache=True), "/public", "x", whole=False)
+    assert not target.leftovers()
+    with target.alone():
+        put_bytes(target, "a/image", b"x")
+    assert target.files() == {"a/image": 1}

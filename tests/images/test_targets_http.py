@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from support.certificates import authority, issue, name
 from support.davserver import DavServer
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.images.targets import put_bytes
@@ -200,6 +205,31 @@ def test_credentials_are_not_sent_in_the_clear(options):
     assert caught.value.rule == "R27"
     with http_client("http://images.example.org/x") as client:
         assert client.auth is None
+
+
+@pytest.mark.parametrize("case", ["known", "unknown server", "no certificate of ours"])
+def test_https_with_certificates_on_both_sides(tmp_path, case):
+    always = {"start": datetime(2020, 1, 1, tzinfo=UTC), "end": datetime(2099, 1, 1, tzinfo=UTC)}
+    trusted = authority(**always)
+    (tmp_path / "ca.pem").write_bytes(trusted.pem)
+    issue(name(("CN", "server")), trusted, hosts=("localhost",), usage=(ExtendedKeyUsageOID.SERVER_AUTH,), **always).write(tmp_path, "server")
+    issue(name(("CN", "publisher")), trusted, usage=(ExtendedKeyUsageOID.CLIENT_AUTH,), **always).write(tmp_path, "us")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    options = {"ca": str(tmp_path / "ca.pem"), "certificate": str(tmp_path / "us.pem"), "certificate_key": str(tmp_path / "us.key")}
+    if case == "unknown server":
+        del options["ca"]
+    if case == "no certificate of ours":
+        del options["certificate"], options["certificate_key"]
+    with DavServer(tmp_path / "dav", tls=tls) as server, closing(open_target(server.url, options)) as target:
+        if case == "known":
+            put(target)
+            assert target.files() == {"a/image": len(DATA)}
+        else:
+            with pytest.raises(Transient, match="connection failed"):
+                put(target)
+            assert server.changes == []
 
 
 def test_nobody_is_there(open_one, server, tmp_path):

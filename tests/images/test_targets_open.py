@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fsspec import AbstractFileSystem, register_implementation
 
 from vmkeeper.errors import EnvironmentLacks, UserError
 from vmkeeper.execute.publictarget import open_public
@@ -47,6 +48,17 @@ def test_what_cannot_be_opened(address: str, options: dict[str, str], what: str)
     with pytest.raises(UserError, match=what) as caught:
         open_target(address, options)
     assert "secret" not in str(caught.value) + caught.value.hint
+
+
+class Half(AbstractFileSystem):
+    protocol = "half"
+
+
+def test_a_kind_where_half_a_file_could_have_its_name() -> None:
+    register_implementation("half", Half, clobber=True)
+    with pytest.raises(EnvironmentLacks, match="nothing can be published") as caught:
+        open_target("half://somewhere/")
+    assert "half a file" in caught.value.why
 
 
 def test_a_kind_that_fsspec_does_not_know() -> None:

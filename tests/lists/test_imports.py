@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +31,7 @@ from support.lists import LISTS, NOW, image, image_list
 from support.publication import SIGNER, appliance, decision, desired, plan, the_list
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import load
-from vmkeeper.errors import Problems, UserError
+from vmkeeper.errors import Problems, Refused, UserError
 from vmkeeper.lists.hepix import HepixList, read
 from vmkeeper.lists.imports.comfy import Template, import_template
 from vmkeeper.lists.imports.hepix_list import Terms, import_list
@@ -346,6 +348,45 @@ def test_a_configuration_says_where_to_publish():
 def test_what_is_not_vmcasters_is_refused(data: bytes) -> None:
     with pytest.raises(UserError):
         read_vmcaster(data, "x")
+
+
+ODD = [None, True, 0, -1, 1.5, 10**40, "", " ", "x", [], {}, [1], {"a": 1}, [{"hv:x509": 1}], "\x00", "\x1b[31m", "ü", "http://[", "/CN=", "@"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_value_in_an_export_is_imported_or_refused(data: st.DataObject) -> None:
+    value = vmcaster_list(vmcaster_image(), vmcaster_image(OTHER_UUID))
+    spots: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        for key in node if isinstance(node, dict) else range(len(node)):
+            spots.append((node, key))
+            if isinstance(node[key], dict | list):
+                walk(node[key])
+
+    walk(value)
+    node, key = data.draw(st.sampled_from(range(len(spots))).map(spots.__getitem__))
+    node[key] = data.draw(st.sampled_from(ODD))
+    try:
+        found = read_vmcaster(json.dumps(value).encode(), "x")
+    except (UserError, Refused):
+        return
+    for one in found.lists:
+        documents(imported(one))
+
+
+def test_a_database_with_odd_values_is_read_or_refused(tmp_path: Path) -> None:
+    file = vmcaster_database(tmp_path / "dish.db", vmcaster_list())
+    for value in (b"\xff\x00", None, 1.5, float("inf"), 7, "ü"):
+        with closing(sqlite3.connect(file)) as base:
+            base.execute("update ImageMetadata set value = ? where key = 'dc:title'", (value,))
+            base.commit()
+        try:
+            found = read_vmcaster(file.read_bytes(), "dish.db")
+        except (UserError, Refused):
+            continue
+        documents(imported(found.lists[0]))
 
 
 # -- comfy

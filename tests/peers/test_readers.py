@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from support.peers import READERS, VARIETY, Publication, accounts, checkout, differences, environment, program, publications, trust
+from support.peers import READERS, VARIETY, Publication, accounts, checkout, differences, environment, hostile, program, publications, trust
 from support.webserver import Page, WebServer
 from support.x509 import openssl
+from vmkeeper.errors import Refused
 from vmkeeper.lists.hepix import publish_text, read, version_key
 from vmkeeper.lists.smime import verify
 from vmkeeper.values import format_time
@@ -27,8 +28,13 @@ def ca_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The good lists by their number, then the hostile ones."""
     folder = tmp_path_factory.mktemp("lists")
-    return {one.number: one.write(folder) for one in publications()}
+    found = {one.number: one.write(folder) for one in publications()}
+    for number, message in enumerate(hostile(), start=len(found)):
+        found[number] = folder / f"{number}.signed"
+        found[number].write_bytes(message)
+    return found
 
 
 @pytest.fixture
@@ -38,13 +44,17 @@ def server() -> Iterator[WebServer]:
 
 
 def agree(said: list[dict[str, Any]], published: tuple[Publication, ...]) -> None:
-    """Each list is verified, its signer is trusted, and it means what was published."""
-    assert len(said) == len(published) == VARIETY >= 20
+    """Each list is verified, its signer is trusted, and it means what was published; the hostile ones, which come last, are refused."""
+    assert len(published) == VARIETY >= 20
+    said, refused = said[:VARIETY], said[VARIETY:]
+    assert ["refused" in one for one in refused] == [True] * len(hostile())
     for one, expected in zip(said, published, strict=True):
         assert "refused" not in one, f"{expected.number} ({expected.kind}): {one['refused']}"
         assert one.pop("verified", True) is True
         assert one.pop("trusted", True) is True
         assert one.pop("expired", False) is False
+        assert {"dc:identifier", "dc:date:expires", "images"} <= one.keys()
+        assert all({"dc:identifier", "hv:uri", "hv:size", "sl:checksum:sha512", "ad:mpuri"} <= image.keys() for image in one["images"])
         assert differences(one, expected.list) == [], expected.kind
 
 
@@ -54,6 +64,7 @@ def test_they_differ_in_all_that_matters() -> None:
     kinds = " ".join(one.kind for one in made)
     for word in ("RSA 2048", "RSA 3072", "P-256", "P-384", "in a chain", "sha256", "sha512"):
         assert word in kinds
+    assert {bool(one.list.extra) for one in made} == {True, False}
     text = "".join(publish_text(one.list) for one in made)
     assert "\\ud83d\\udda5" in text
     assert max(len(image.description or "") for one in made for image in one.list.images) > 1000
@@ -64,6 +75,9 @@ def test_we_read_them_ourselves(ca_dir: Path) -> None:
         signed = verify(one.message, ca_dir, one.list.created)
         assert read(signed.content) == one.list
         assert signed.certificate == one.signer.certificate
+    for message in hostile():
+        with pytest.raises(Refused):
+            verify(message, ca_dir, publications()[0].list.created)
 
 
 @pytest.mark.parametrize("how", ["smime", "cms"])
@@ -74,6 +88,8 @@ def test_openssl_verifies_them(how: str, ca_dir: Path, files: dict[int, Path], t
         assert read(out.read_bytes()) == one.list
         assert who.read_bytes() == one.signer.pem
         assert out.read_bytes().replace(b"\r\n", b"\n").decode() == publish_text(one.list)
+    for number in range(VARIETY, len(files)):
+        assert openssl(how, "-verify", "-in", files[number], "-CApath", ca_dir, "-out", tmp_path / "out", check=False).returncode != 0
 
 
 @pytest.mark.network
@@ -84,6 +100,9 @@ def test_atrope_takes_them(ca_dir: Path, files: dict[int, Path], server: WebServ
     for one in publications():
         server.pages[f"/{one.number}"] = Page(one.message)
         wanted.append({"url": f"{server.url}/{one.number}", "dn": one.list.endorser.dn, "ca": one.list.endorser.ca})
+    for number, message in enumerate(hostile(), start=VARIETY):
+        server.pages[f"/{number}"] = Page(message)
+        wanted.append({**wanted[1], "url": f"{server.url}/{number}"})
     agree(list(accounts([python, READERS / "atrope_reader.py", ca_dir], wanted)), publications())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 class DavServer:
     """`log` has every request as `METHOD path`. answer: a status to give in place of doing what was asked."""
 
-    def __init__(self, folder: Path, *, user: str = "", head: bool = True) -> None:
+    def __init__(self, folder: Path, *, user: str = "", head: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.folder, self.user, self.head = folder, user, head
         self.log: list[str] = []
         self.answer: Callable[[str, str], int | None] = lambda _method, _path: None
@@ -42,7 +43,10 @@ class DavServer:
                 pass
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/images"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        host = "https://localhost" if tls else "http://127.0.0.1"
+        self.url = f"{host}:{self._server.server_port}/images"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self) -> DavServer:

@@ -24,8 +24,8 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killed_at(number: int, work: Callable[[], object]) -> bool:
-    """Run `work` in a process that dies before its `number`-th call (from 0); False where it came to its end first."""
+def killed_at(number: int, work: Callable[[], object], calls: tuple[str, ...] = CALLS) -> bool:
+    """Run `work` in a process that dies before its `number`-th of these calls (from 0); False where it came to its end first."""
 
     def run() -> None:
         left = [number]
@@ -39,7 +39,7 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
 
             return wrapped
 
-        for name in CALLS:
+        for name in calls:
             setattr(os, name, dying(getattr(os, name)))
         work()
 

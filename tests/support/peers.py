@@ -45,6 +45,8 @@ TEXTS = (
     "--boundary\n--",
     "From the start",
 )
+EXTENSION = {"x:supply": {"patches": [{"uri": "https://images.example.org/a.zst", "size": 1, "base": {"sha512": "ab"}}], "compressed": None}}
+"""A key that nobody knows, with something in it."""
 KEYS = {
     "RSA 2048": lambda: rsa_key(2048),
     "RSA 3072": lambda: rsa_key(3072),
@@ -171,7 +173,22 @@ def _published(number: int) -> Publication:
     signer = Signer(who.certificate, who.key, tuple(one.certificate for one in chain))
     terms = ListSigner(str(signer.subject), str(signer.issuer), who.certificate.not_valid_after_utc)
     found = the_list(plan(_repository(number), now=REAL_NOW - timedelta(minutes=1), signer=terms))
+    if number % 2:
+        found = replace(
+            found, images=tuple(replace(image, extra={**image.extra, **EXTENSION}) for image in found.images), extra={"x:list": [1, None]}
+        )
     return Publication(number, f"{len(found.images)} images, {kind}, {digest}", found, sign(publish_text(found), signer, digest), who)
+
+
+@cache
+def hostile() -> tuple[bytes, ...]:
+    """Lists that no reader may take: one that was changed after it was signed, and one by a stranger under the publisher's name."""
+    good = publications()[1]
+    valid = {"start": REAL_NOW - 30 * DAY, "end": REAL_NOW + 365 * DAY}
+    stranger = issue(good.signer.certificate.subject, authority(trust().root.certificate.subject, key=rsa_key(), **valid), key=rsa_key(), **valid)
+    changed = good.message.replace(b"images.example.org", b"images.example.net")
+    assert changed != good.message
+    return changed, sign(publish_text(good.list), Signer(stranger.certificate, stranger.key))
 
 
 # -- what a list means
@@ -224,13 +241,14 @@ def _image(image: HepixImage) -> dict[str, Any]:
 
 
 def differences(read: dict[str, Any], found: HepixList) -> list[str]:
-    """Where a reader's account differs, for the keys that it gives; a list's images are compared one by one."""
+    """Where a reader's account differs, for the keys that it gives and that are ours; a list's images are compared one by one."""
     expected = meaning(found)
-    wrong = [f"{key}: {value!r}, not {expected[key]!r}" for key, value in read.items() if key != "images" and value != expected[key]]
+    said = {key: value for key, value in read.items() if key in expected and key != "images"}
+    wrong = [f"{key}: {value!r}, not {expected[key]!r}" for key, value in said.items() if value != expected[key]]
     if len(read["images"]) != len(expected["images"]):
         return [*wrong, f"{len(read['images'])} images, not {len(expected['images'])}"]
     for number, (one, two) in enumerate(zip(read["images"], expected["images"], strict=True)):
-        wrong += [f"image {number}: {key}: {value!r}, not {two[key]!r}" for key, value in one.items() if value != two[key]]
+        wrong += [f"image {number}: {key}: {value!r}, not {two[key]!r}" for key, value in one.items() if key in two and value != two[key]]
     return wrong
 
 

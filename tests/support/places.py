@@ -68,9 +68,7 @@ class Place:
 
     def close(self) -> None:
         for made in self._open:
-            for one in (made, getattr(made, "_fs", None)):
-                if callable(getattr(one, "close", None)):
-                    one.close()
+            made.close()
 
 
 class Breaking:

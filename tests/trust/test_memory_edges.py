@@ -33,13 +33,22 @@ def test_a_memory_of_many_tags_is_read_whole() -> None:
         (b'{"newest": null, "newest": null}', "memory.json:1:18: newest: the key newest is there twice"),
         (b'{"format": 1, "newest": "yesterday"}', "Value error, 'yesterday' is not a time"),
         (b'{"format": 1, "unknown": 1}', "Extra inputs are not permitted"),
+        (b'{"newest": NaN}', "memory.json:1:12: "),
+        (b'{"head": "' + b"x" * MAX_BYTES + b'", "head": ""}', f"memory.json:1:{MAX_BYTES + 14}: head: the key head is there twice"),
     ],
+    ids=["a key twice", "no time", "an unknown field", "no number", "a key twice in many bytes"],
 )
 def test_the_error_says_what_is_wrong_with_the_file(data: bytes, why: str) -> None:
     with pytest.raises(UserError) as caught:
         read_memory(data, "memory.json")
     assert caught.value.where == "memory.json"
     assert caught.value.why.startswith(why)
+
+
+def test_a_good_memory_is_not_gone_through_for_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmkeeper.trust.memory.read_json", pytest.fail)
+    memory = Memory(newest=NOW, tags={"policy/1/root": TAG})
+    assert read_memory(write_memory(memory), "memory.json") == memory
 
 
 def test_the_file_has_a_line_for_each_field_and_ends_with_one() -> None:

@@ -123,6 +123,14 @@ def test_a_key_file_with_bytes_beyond_ascii_is_refused_as_any_other_junk(pgp: Si
         assert caught.value.rule == "R10"
 
 
+def test_a_key_file_is_read_as_ascii_whatever_its_comments_hold(pgp: Signer) -> None:
+    listed = OpenPGPKey.model_validate(listed_key(pgp))
+    (armour,) = key_files(pgp).values()
+    held = hold(listed, lambda _path: armour.replace(b"BLOCK-----\n", "BLOCK-----\nComment: Zoë\n".encode(), 1))
+    assert isinstance(held, HeldOpenPGPKey)
+    assert "Comment: Zo\ufffd\ufffd\n" in held.armour
+
+
 def test_the_marks_of_a_key_in_a_file_are_held(pgp: Signer) -> None:
     state = {"retired": NOW, "compromised_since": Compromise(serial=2, sha512="9" * 128)}
     for kept in ({}, {"retired": state["retired"]}, {"compromised_since": state["compromised_since"]}, state):

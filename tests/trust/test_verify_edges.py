@@ -331,3 +331,29 @@ def test_tags_that_their_endorsers_do_not_stand_by_are_known() -> None:
     assert world.judge(SSH).stolen == {sha512_hex(raws[1])}
     world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("bob", BOB))}))
     assert world.judge(SSH).stolen == frozenset()
+
+
+@pytest.mark.parametrize(("after", "rules"), [(timedelta(0), ["R12"]), (SECOND, [])])
+def test_r12_a_key_that_this_list_has_retired_says_since_when(after: timedelta, rules: list[str]) -> None:
+    world = made()
+    name = world.endorse(ALICE, world.head)
+    retired = {**ALICE.key.model_dump(exclude_none=True), "retired": ISSUED + after}
+    lists = {LIST: endorser_list(person("alice", retired)), "other": endorser_list(person("alice", ALICE))}  # type: ignore[arg-type]
+    world.enact(world.propose(policy(principal("root", ROOT)), lists))
+    found = told(world, name)
+    assert [one[0] for one in found] == rules
+    assert [one[1:3] for one in found] == [("the key was retired before it signed this", format_time(ISSUED))] * len(rules)
+
+
+def test_r9_what_a_thief_signs_stands_in_nobodys_way() -> None:
+    world = first_world(ROOT, person("alice", ALICE, BOB))
+    head = world.record_release(release("1"))
+    first = world.endorse(ALICE, head)
+    raw = world.tags[first]
+    assert raw is not None
+    thiefs = world.endorse(ALICE, world.record_release(release("2")))
+    owners = world.endorse(BOB, world.record_release(release("3")), serial=2, previous=sha512_hex(raw))
+    assert [[one[0] for one in told(world, name)] for name in (first, thiefs, owners)] == [[], ["R9"], ["R9"]]
+    stolen = {**ALICE.key.model_dump(exclude_none=True), "compromised_since": {"serial": 1, "sha512": sha512_hex(raw)}}
+    world.enact(world.propose(policy(principal("root", ROOT)), {LIST: endorser_list(person("alice", stolen, BOB))}))  # type: ignore[arg-type]
+    assert [[one[0] for one in told(world, name)] for name in (first, thiefs, owners)] == [[], ["R12"], []]

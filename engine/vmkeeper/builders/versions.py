@@ -5,5 +5,5 @@ from __future__ import annotations
 from vmkeeper.model.recipe import BuilderVersion
 
 VERSIONS: dict[str, BuilderVersion] = {
-    "debian": BuilderVersion(name="debian", version=1),
+    "debian": BuilderVersion(name="debian", version=2),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace as replace_fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from vmkeeper.values import Duration, format_time, visible
 if TYPE_CHECKING:
     from vmkeeper.execute.governance import Chamber, Proposed
     from vmkeeper.trust.policy import Policy
+    from vmkeeper.trust.said import ListMark
 
 commands = typer.Typer(no_args_is_help=True, help="Who may endorse: show what is in force, sign what is proposed, void stolen keys.")
 
@@ -229,7 +231,10 @@ def freshness(
         raise UserError("there is no builder's key", hint="give --key, set VMKEEPER_BUILDER_KEY, or: git config vmkeeper.builderKey KEY")
     address = public or session.repository.config("vmkeeper.public")
     credentials = session.repository.config("vmkeeper.publicCredentials")
-    marks = published_marks(open_public(address, Path(credentials).expanduser() if credentials else None, os.environ)) if address else ()
+    marks: tuple[ListMark, ...] = ()
+    if address:
+        with closing(open_public(address, Path(credentials).expanduser() if credentials else None, os.environ)) as target:
+            marks = published_marks(target)
     said = vouch(_chamber(session), signing_key(session.repository, name, session.secret), marks, _duration(valid))
     known = ", ".join(f"{one.endorser} {one.serial}" for one in said.chains) or "none"
     counts = f"policy {said.policy.number}, endorsers' last tags {known}, {len(said.revocations)} revocations, {len(said.lists)} lists"

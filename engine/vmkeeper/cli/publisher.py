@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +60,7 @@ def publish(
     output: OutputOption = Output.text,
 ) -> int:
     """Write endorsed images, their signed lists and the other forms of them where a web server gives them out."""
+    from vmkeeper.cli.factory import cache_folder
     from vmkeeper.execute import feedsigning, publishing
     from vmkeeper.execute.listkey import KeyFiles, list_key
     from vmkeeper.execute.publication import Place, desired
@@ -70,19 +72,21 @@ def publish(
     address = settings.get(to, "public")
     if address is None:
         raise UserError("--to is not given", hint="give --to, set VMKEEPER_PUBLIC, or: git config vmkeeper.public ADDRESS")
+    # One way that an option names goes before the others that settings name.
     files = KeyFiles(
         settings.path(certificate, "certificate"),
         settings.path(key, "key"),
-        settings.path(pkcs12, "pkcs12"),
+        settings.path(pkcs12, "pkcs12") if pkcs12 or not (key or signer) else None,
         settings.path(password_file, "passwordFile"),
-        settings.get(signer, "signer"),
+        settings.get(signer, "signer") if signer or not key else None,
     )
     hands = feedsigning.Hands(list_key(files, os.environ), feedsigning.openpgp_key(settings.get(openpgp_key, "openpgpKey")))
     head = session.repository.resolve(revision)
     lists, others = desired(session.catalogue(head), head, tuple(names or ()), now, session.authorities)
-    target = open_public(address, settings.path(to_credentials, "publicCredentials"), os.environ)
-    place = Place(target, session.store, hands, now)
-    return _show(session, publishing.publish(place, lists, others, head=head, progress=session.progress()))
+    with closing(open_public(address, settings.path(to_credentials, "publicCredentials"), os.environ)) as target:
+        place = Place(target, session.store, hands, now, cache_folder())
+        report = publishing.publish(place, lists, others, head=head, progress=session.progress())
+    return _show(session, report)
 
 
 class _Settings:

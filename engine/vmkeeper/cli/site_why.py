@@ -74,7 +74,7 @@ def _say_decision(session: Session, view: View, decision: Decision) -> None:
     session.say(f"{decision.appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {view.name}. {there}")
     for one in view.signed:
         if decision.appliance in one.names.values():
-            session.say(f"  on the list {one.name}, {one.about}, signed by {one.signer}")
+            session.say(f"  of the list {one.name}, {one.about}, signed by {one.signer}")
     for verdict in decision.endorsements:
         session.say(f"  endorsed by {verdict.statement.endorser} with {verdict.signed_by.key} ({verdict.tag})")
     _say_refusals(session, decision.refusals)

@@ -126,6 +126,16 @@ title: A computer in the machine room
 platform: {type: local, accelerator: auto, memory: 8GiB}
 subscribe:
 - {list: example, appliances: ["*"]}
+approve:
+- {appliance: "debian-*", version: ">=2026.10"}
+- {appliance: htcondor-worker, endorser: release-team}
+block:
+- {appliance: htcondor-worker, version: "==2026.11.3.1", reason: Its condor does not start.}
+retire: {grace: 7d, limit: 50%}
+formats: [qcow2, raw]
+keep: 1
+cache: {size: 20GiB, age: 60d}
+transfers: {at_once: 2, from_one_host: 2, patches: true, patch_memory: 2GiB}
 foreign:
 - name: science
   url: https://lists.example.net/vo.science.example.net/image.list
@@ -136,17 +146,6 @@ foreign:
   new: ask
   limits: {images: 200, size: 8GiB, virtual_size: 64GiB}
   sha1: false
-approve:
-- {appliance: science-ubuntu-22.04}
-- {appliance: "debian-*", version: ">=2026.10"}
-- {appliance: htcondor-worker, endorser: release-team}
-block:
-- {appliance: htcondor-worker, version: "==2026.11.3.1", reason: Its condor does not start.}
-retire: {grace: 7d, limit: 50%}
-formats: [qcow2, raw]
-keep: 1
-cache: {size: 20GiB, age: 60d}
-transfers: {at_once: 2, from_one_host: 2, patches: true, patch_memory: 2GiB}
 events:
 - {name: glance, program: gpvcmupdate.py, events: [AvailablePostfix, ExpirePostfix], timeout: 30m}
 - {name: by-uuid, program: by-uuid.sh, replaced: false}

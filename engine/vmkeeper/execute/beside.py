@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vmkeeper.builders.workspace import workspace
+from vmkeeper.execute.digests import known_digests, store_digests
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.images import patch
-from vmkeeper.images.files import CHUNK
 from vmkeeper.images.store import Store
-from vmkeeper.lists.lxd import Digests, digests_of
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.beside import Derived, Made, Pair, pairs, published_before, to_make
 from vmkeeper.plan.chosen import Desired, architecture_of, choose
@@ -52,24 +50,23 @@ def plan_beside(lists: Sequence[Desired], derived: Derived, store: Store, now: d
         wanted = {digest for _, _, pair in pairs(desired, chosen) for digest in pair if digest} | {one.file.sha512 for one in chosen}
         held = {digest for digest in wanted if store.has(digest)}
         kinds = {one.file.sha512: architecture_of(desired.appliances[one.name]) for one in chosen}
-        digested = {sha512 for sha512, kind in kinds.items() if digests_known(store, sha512, kind)}
+        digested = {sha512 for sha512, kind in kinds.items() if known_digests(store, sha512, kind)}
         actions |= {action.id: action for action in to_make(desired, chosen, derived, held, digested)}
     return Plan("", head, ordered(actions.values()))
 
 
-def make_beside(plan: Plan, store: Store, *, progress: Progress | None = None) -> tuple[Outcome, ...]:
-    """Carry such a plan out. A failure stops nothing: the image is then published without it."""
-    return walk(plan, maker(store), progress=progress)
+def make_beside(plan: Plan, store: Store, work: Path, *, progress: Progress | None = None) -> tuple[Outcome, ...]:
+    """Carry such a plan out, with temporary files below `work`. A failure stops nothing: the image is then published without it."""
+    return walk(plan, maker(store, work), progress=progress)
 
 
-def maker(store: Store) -> Callable[[Action], str]:
+def maker(store: Store, work: Path) -> Callable[[Action], str]:
     """What `walk` calls for each action."""
 
     def perform(action: Action) -> str:
         if isinstance(action, DigestImage):
-            return _digest(store, action)
-        with tempfile.TemporaryDirectory(prefix="vmkeeper-beside-") as scratch:
-            folder = Path(scratch)
+            return f"SHA-256 {store_digests(store, action.new, action.architecture).sha256[:16]}…"
+        with workspace(work, "beside") as folder:
             match action:
                 case MakePatch(base=base, new=new):
                     made = patch.make(_local(store, base, folder), _local(store, new, folder), folder / "made", memory=MEMORY)
@@ -84,27 +81,6 @@ def maker(store: Store) -> Callable[[Action], str]:
             return _keep(store, (base, new), result, folder / "made")
 
     return perform
-
-
-def digests_known(store: Store, sha512: str, architecture: str) -> Digests | None:
-    """What is remembered of an image's further digests."""
-    known = store.alias(*_digests_record(sha512, architecture)) or {}
-    names = ("md5", "sha256", "fingerprint")
-    if known.get("new") != sha512 or not all(isinstance(known.get(name), str) for name in names):
-        return None
-    return Digests(*(known[name] for name in names))
-
-
-def _digest(store: Store, action: DigestImage) -> str:
-    with store.open(action.new) as file:
-        found = digests_of(action.new, action.architecture, iter(partial(file.read, CHUNK), b""))
-    record = {"new": action.new, "md5": found.md5, "sha256": found.sha256, "fingerprint": found.fingerprint}
-    store.set_alias(*_digests_record(action.new, action.architecture), record)
-    return f"SHA-256 {found.sha256[:16]}…"
-
-
-def _digests_record(sha512: str, architecture: str) -> tuple[str, str]:
-    return "digests", f"{sha512[:64]}-{architecture}"
 
 
 def _keep(store: Store, pair: Pair, made: Made | None, file: Path) -> str:

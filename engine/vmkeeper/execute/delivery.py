@@ -7,7 +7,8 @@ failure is told and changes nothing else.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from itertools import islice
 
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.execute.handlers import Stopped, Taker
-from vmkeeper.execute.spool import LIMIT, Queue, Spool
+from vmkeeper.execute.spool import LIMIT, Queue, Spool, target_of
 from vmkeeper.execute.webhook import Gone
 from vmkeeper.images.addresses import public
 from vmkeeper.lists.events import Event, concerns
@@ -30,6 +31,8 @@ Takers = Callable[[Handler, threading.Event], Taker]
 
 _COUNTED = 1000
 _PAUSE = 0.5
+_TRIES = 10
+"""A program that is just being started by a run which was killed holds that run's lock for a moment."""
 
 
 class Delivery:
@@ -54,10 +57,9 @@ class Delivery:
         self._notes: list[Note] = []
 
     def start(self) -> None:
-        """Begin to deliver what waits and what comes; where another process delivers, this one does not."""
+        """Begin to deliver what waits and what comes; while another process delivers, this one does not."""
         self._ours = self._stack.enter_context(self._spool.delivering())
         if not self._ours:
-            self._notes.append(Note("handlers", "they are being told of what happened earlier; what happens now they hear at the next run"))
             return
         self._dismiss()
         if self._handlers:
@@ -73,6 +75,7 @@ class Delivery:
         """Wait until each handler has all or did not take one; returns what people should know."""
         self.close()
         try:
+            self._start_late()
             for work in self._work:
                 work.result()
             if self._ours and self._handlers:
@@ -85,6 +88,16 @@ class Delivery:
         self._stack.close()
         notes = [note for handler in self._handlers if (note := _note(waiting(self._spool, handler))) is not None]
         return (*self._notes, *notes)
+
+    def _start_late(self) -> None:
+        """Where another process delivered when the run began: it may have ended since, and what it did not see is still to be told."""
+        for _ in range(_TRIES):
+            if self._ours:
+                return
+            time.sleep(_PAUSE / 5)
+            self.start()
+        if not self._ours:
+            self._notes.append(Note("handlers", "another process tells them of what happened earlier; what happens now they hear at the next run"))
 
     def stop(self) -> None:
         """Break off: programs are ended, and what they have not taken they are told again."""
@@ -101,7 +114,7 @@ class Delivery:
             self._notes.append(Note(f"handler {name}", f"the site's file does not have it any more{lost}"))
 
     def _serve(self, handler: Handler) -> None:
-        queue = self._spool.queues()[handler.name]
+        queue = self._queue(handler)
         try:
             taker = self._takers(handler, self._stop)
             while not self._stop.is_set():
@@ -119,12 +132,12 @@ class Delivery:
         except Stopped:
             return
         except Gone as error:
-            queue = self._spool.queues()[handler.name]
+            queue = self._queue(handler)
             self._saved(
                 handler, queue, gone=True, error=str(error), failed=self._clock(), taken=max([queue.taken, *self._spool.numbers(queue.taken)])
             )
         except VmkeeperError as error:
-            queue = self._spool.queues()[handler.name]
+            queue = self._queue(handler)
             self._saved(handler, queue, attempts=queue.attempts + 1, error=str(error), failed=self._clock())
 
     def _within_bounds(self, handler: Handler, queue: Queue) -> Queue:
@@ -149,6 +162,9 @@ class Delivery:
                 together = []
                 queue = self._saved(handler, queue, taken=number, attempts=0, error="", failed=None)
         return queue if queue.taken == numbers[-1] else self._saved(handler, queue, taken=numbers[-1])
+
+    def _queue(self, handler: Handler) -> Queue:
+        return self._spool.queue(handler.name) or Queue(target=target_of(handler))
 
     def _saved(self, handler: Handler, queue: Queue, **changes: object) -> Queue:
         changed = queue.model_copy(update=changes)
@@ -176,9 +192,9 @@ class Waiting:
         return self.first.time if self.first else None
 
 
-def waiting(spool: Spool, handler: Handler, queues: Mapping[str, Queue] | None = None) -> Waiting:
+def waiting(spool: Spool, handler: Handler) -> Waiting:
     """What waits for a handler, counted up to a thousand."""
-    queue = (spool.queues() if queues is None else queues).get(handler.name)
+    queue = spool.queue(handler.name)
     if queue is None:
         return Waiting(handler, None)
     try:

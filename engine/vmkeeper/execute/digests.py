@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,6 @@ from vmkeeper.lists.shelf import Shelf, ShelvedImage
 from vmkeeper.values import sha256_hex
 
 _BLOCK = 1 << 20
-_KIND = "digests"
 
 
 def public_digests(root: Path, shelves: Sequence[Shelf]) -> dict[str, Digests]:
@@ -24,18 +23,24 @@ def public_digests(root: Path, shelves: Sequence[Shelf]) -> dict[str, Digests]:
     return _digests(shelves, lambda image: (root / image.path).open("rb"), str(root))
 
 
-def store_digests(store: Store, shelves: Sequence[Shelf]) -> dict[str, Digests]:
-    """The same from the store, which remembers them: an image is read once in its life. Images that it does not hold are left out."""
-    found: dict[str, Digests] = {}
-    for shelf in shelves:
-        for image in shelf.images:
-            key = sha256_hex(lxd.metadata(image.architecture) + image.sha512.encode())
-            if (known := store.alias(_KIND, key)) is not None:
-                found[image.sha512] = Digests(**known)
-            elif store.has(image.sha512):
-                found |= _digests([replace(shelf, images=(image,))], lambda image: store.open(image.sha512), "the store")
-                store.set_alias(_KIND, key, asdict(found[image.sha512]))
+def known_digests(store: Store, sha512: str, architecture: str) -> Digests | None:
+    """What a store remembers of an image's further digests; nothing is read but that."""
+    known = store.alias(*_record(sha512, architecture)) or {}
+    names = [field.name for field in fields(Digests)]
+    return Digests(**{name: known[name] for name in names}) if all(isinstance(known.get(name), str) for name in names) else None
+
+
+def store_digests(store: Store, sha512: str, architecture: str) -> Digests:
+    """Read an image of a store and remember its further digests. Raises UserError where it is not there, Refused (R14) where it is damaged."""
+    with store.open(sha512) as file:
+        found = lxd.digests_of(sha512, architecture, iter(partial(file.read, _BLOCK), b""))
+    store.set_alias(*_record(sha512, architecture), asdict(found))
     return found
+
+
+def _record(sha512: str, architecture: str) -> tuple[str, str]:
+    """The archive is part of the name, because the fingerprint is taken over it too."""
+    return "digests", sha256_hex(lxd.metadata(architecture) + sha512.encode())
 
 
 def _digests(shelves: Sequence[Shelf], opened: Callable[[ShelvedImage], BinaryIO], where: str) -> dict[str, Digests]:

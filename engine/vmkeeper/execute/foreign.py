@@ -92,6 +92,7 @@ class Own:
 
 def see_foreign(site: Site, asking: Asking, memory: Memory, own: Own, marked: Sequence[ImageSpec]) -> Foreign:
     """See every foreign list of a site. marked: all that the site has at its cloud with its mark."""
+    asking.progress.step("lists", f"asking {len(site.foreign)} other organisations")
     seeing = _Seeing(site, asking, own, marked, Foreign(memory))
     for one, found in at_once(site.foreign, seeing.read, workers=_WORKERS, longest=4 * asking.cache.patience.longest):
         if isinstance(found, Read):
@@ -115,7 +116,7 @@ class _Seeing:
         self.own_lists = own.lists
         self.uuids: dict[str, str] = dict(own.lists)
         for one in site.foreign:
-            if (uuid := self._uuid(one)) is not None:
+            if uuid := self._last_uuid(one):
                 self.uuids.setdefault(uuid, one.name)
         self.names = {name for one in site.foreign for name in self._names(one).values()} | own.names
 
@@ -124,7 +125,6 @@ class _Seeing:
     def read(self, one: ForeignList) -> Read:
         """Fetch a list and verify it. Raises VmkeeperError."""
         judge, asking = self._judge(one), self.asking
-        asking.progress.step(one.name, f"asking for {one.url}")
         if asking.fetch is not None:
             return judge(asking.fetch(one.url))
         credentials = read_credentials(asking.home, one.credentials, one.url) if one.credentials else None
@@ -196,6 +196,8 @@ class _Seeing:
     def refuse(self, one: ForeignList, error: VmkeeperError) -> None:
         """A list that cannot be used now. Where its signer was revoked, nobody answers for its images any more."""
         uuid = self._last_uuid(one)
+        if self.uuids.get(uuid) != one.name:  # it is another list's, whose images are not this one's to judge
+            uuid = ""
         last = self.made.memory.lists.get(uuid)
         lost = self._lost(one)
         state = Unusable(_told(error), last.expires if last else None, decides=bool(lost))

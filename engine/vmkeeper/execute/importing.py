@@ -23,11 +23,11 @@ from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.errors import Place, Problem, Problems, Refused, Transient, UserError
 from vmkeeper.execute.home import read_ca_folder
-from vmkeeper.execute.listing import LIMIT, Expected, judge_list
+from vmkeeper.execute.listing import LIMIT, Expected, read_list
 from vmkeeper.execute.single import read_file
 from vmkeeper.images.files import reported, sync_folder, write_file
 from vmkeeper.lists import hepix
-from vmkeeper.lists.hepix import HepixList
+from vmkeeper.lists.hepix import HepixList, OddImage
 from vmkeeper.lists.imports.comfy import Template, import_template
 from vmkeeper.lists.imports.hepix_list import Terms, import_list
 from vmkeeper.lists.imports.outcome import Imported, NewFile, Note, Present, merged
@@ -37,7 +37,6 @@ from vmkeeper.lists.smime import verify
 from vmkeeper.model.appliance import Appliance
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust.memory import Memory
 from vmkeeper.values import Duration
 
 Source = Literal["vmcaster", "comfy", "hepix-list"]
@@ -126,28 +125,34 @@ def _lists(wish: Wish, present: Present, now: datetime) -> Imported:
 
 
 def _hepix(data: bytes, file: Path, wish: Wish, terms: Terms) -> tuple[HepixList, Terms, list[Note]]:
+    """A list with what is known of its signer, and notes on its signature and on images that cannot be read."""
+    told = ""
     if data.lstrip()[:1] == b"{":
-        return hepix.read(data), terms, [Note(str(file), "signature", "there is none: whether this list is genuine is yours to know")]
-    if len(data) > LIMIT:
+        (found, odd), told = hepix.read_usable(data), "there is none: whether this list is genuine is yours to know"
+    elif len(data) > LIMIT:
         raise Refused("R25", f"a signed list of {len(data)} bytes where at most {LIMIT} are read", where=str(file))
-    if wish.ca_dir is None:
-        what = "was not verified: give --ca-dir to know whose list this is"
-        return hepix.read(split(data).content), terms, [Note(str(file), "signature", what)]
-    try:
-        return *_verified(data, file, wish.ca_dir, terms, sha1=False), []
-    except Refused as error:
-        if error.rule != "R11" or not wish.sha1:
-            raise
-        return *_verified(data, file, wish.ca_dir, terms, sha1=True), [Note(str(file), "signature", "was made with SHA-1, which can be forged")]
+    elif wish.ca_dir is None:
+        (found, odd), told = hepix.read_usable(split(data).content), "was not verified: give --ca-dir to know whose list this is"
+    else:
+        try:
+            found, odd, terms = _verified(data, file, wish.ca_dir, terms, sha1=False)
+        except Refused as error:
+            if error.rule != "R11" or not wish.sha1:
+                raise
+            found, odd, terms = _verified(data, file, wish.ca_dir, terms, sha1=True)
+            told = "was made with SHA-1, which can be forged"
+    notes = [Note(str(file), "signature", told)] if told else []
+    notes += [Note(str(file), one.place.field, f"{one.what}; the image was left out") for image in odd for one in image.problems]
+    return found, terms, notes
 
 
-def _verified(data: bytes, file: Path, ca_dir: Path, terms: Terms, *, sha1: bool) -> tuple[HepixList, Terms]:
+def _verified(data: bytes, file: Path, ca_dir: Path, terms: Terms, *, sha1: bool) -> tuple[HepixList, tuple[OddImage, ...], Terms]:
     """The list of whoever signed it: that it is somebody of the CA folder is verified, that it is the right one is for people to see."""
     authorities = read_ca_folder(ca_dir, "when-there")
     signed = verify(data, authorities, terms.now, purpose="any", sha1=sha1)
     expected = Expected(str(file), (signed.subject,), (signed.issuer,), purpose="any", sha1=sha1)
-    found, _ = judge_list(data, expected, authorities, Memory(), terms.now, _SKEW)
-    return found, replace(terms, signer=(str(signed.subject), str(signed.issuer)), sha1=sha1)
+    read = read_list(data, expected, authorities, terms.now, _SKEW)
+    return read.list, read.odd, replace(terms, signer=(str(signed.subject), str(signed.issuer)), sha1=sha1)
 
 
 def _with(present: Present, made: Imported) -> Present:

@@ -116,7 +116,7 @@ class ListCache:
         line = json.dumps(head.model_dump(mode="json")).encode()
         try:
             with reported("keep the list", self.folder / name):
-                write_file(self.folder / name, line + b"\n" + message)
+                write_file(self.folder / name, line + b"\n" + message, mode=0o600)
         except UserError as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _NOT_OURS:
                 raise

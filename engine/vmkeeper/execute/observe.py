@@ -30,6 +30,7 @@ from vmkeeper.repository.tree import Repository
 from vmkeeper.trust.approval import Decision, decide
 from vmkeeper.trust.freshness import Frozen
 from vmkeeper.trust.judge import Judgement
+from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.memory import Memory
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.pins import PinnedImageList, Pins
@@ -69,6 +70,7 @@ class _Looking:
     pins: Pins
     home: SiteHome
     now: datetime
+    authorities: Authorities
     fetch: Fetch | None
     cache: ListCache
     progress: Progress
@@ -115,7 +117,8 @@ def look(
     pins, head, progress = home.pins(), mainline_head(repository), progress or Silent()
     seen = sight(repository, head)
     progress.step("trust", f"judging {len(seen.tags)} signed tags")
-    judgement = judge(seen, pins, home.memory(), home.authorities(pins), now)
+    authorities = home.authorities(pins)
+    judgement = judge(seen, pins, home.memory(), authorities, now)
     catalogue = Catalogue.at(repository, head)
     if pins.site is None or pins.site.name != name:
         why, hint = f"they are for {pins.site.name if pins.site else 'no site'}", f"pin it: vmkeeper site init {name}"
@@ -125,7 +128,7 @@ def look(
     cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
     images = cloud.images()
     cache = cache or ListCache(home.lists, pins.fetch.allowed_hosts)
-    looking = _Looking(catalogue, pins, home, now, fetch, cache, progress, head, site, judgement, judgement.memory)
+    looking = _Looking(catalogue, pins, home, now, authorities, fetch, cache, progress, head, site, judgement, judgement.memory)
     if (proposed := catalogue.snapshot.read(f"sites/{name}.yaml")) is not None and _differs(proposed, site, name):
         how = f"approved: vmkeeper approve {name}" if pins.site.administrators else f"accepted here: vmkeeper site init {name}"
         looking.notes.append(Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once {how}"))
@@ -157,7 +160,7 @@ def _see_foreign(looking: _Looking, marked: list[ImageSpec]) -> list[Signed]:
     asking = Asking(
         home=looking.home.folder,
         cache=looking.cache,
-        authorities=looking.home.authorities(looking.pins),
+        authorities=looking.authorities,
         now=looking.now,
         skew=looking.pins.clock_skew,
         progress=looking.progress,
@@ -260,10 +263,9 @@ def _list(looking: _Looking, subscription: Subscription, pin: PinnedImageList) -
 
 def _judging(looking: _Looking, pin: PinnedImageList) -> Callable[[bytes], Read]:
     """What a message must pass to be the list that the site pinned."""
-    authorities = looking.home.authorities(looking.pins)
 
     def judge(message: bytes) -> Read:
-        read = read_list(message, Expected.pinned(pin), authorities, looking.now, looking.pins.clock_skew)
+        read = read_list(message, Expected.pinned(pin), looking.authorities, looking.now, looking.pins.clock_skew)
         if read.odd:
             raise Problems(problem for image in read.odd for problem in image.problems)
         _not_withheld(looking.judgement, read.list, read.remembered(looking.memory))

@@ -63,7 +63,7 @@ class Post:
         with spool.delivering() as ours:
             if not ours:
                 raise Transient("another run delivers events at this site", where=str(self.spool), hint="wait for it to end")
-            queue = spool.queues().get(handler.name)
+            queue = spool.queue(handler.name)
             for number in spool.numbers(queue.taken) if queue else ():
                 event = spool.read(number)
                 if queue and concerns(handler, event):

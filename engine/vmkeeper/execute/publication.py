@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from platformdirs import user_cache_dir
 
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import Problems, Refused, Transient, UserError
@@ -28,7 +32,7 @@ from vmkeeper.plan.chosen import Desired, decisions
 from vmkeeper.plan.publication import ListSigner, Publication, Published
 from vmkeeper.plan.publishing import INDEX_FILE, PublishImage, RemoveImage, SignList, WriteFeed, WriteIndex
 from vmkeeper.plan.shelves import list_path
-from vmkeeper.progress import Progress
+from vmkeeper.progress import Progress, Silent
 from vmkeeper.trust.judge import Judgement
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.memory import Memory
@@ -46,6 +50,8 @@ class Place:
     store: Store
     hands: Hands
     now: datetime
+    work: Path = field(default_factory=lambda: Path(user_cache_dir("vmkeeper")))
+    """Where temporary files lie."""
 
 
 def list_signer(signer: Certified) -> ListSigner:
@@ -113,18 +119,19 @@ def carry_out(place: Place, planned: Callable[[], Publication], *, progress: Pro
         return made, ()
     with place.target.alone():
         made = planned()
-        return made, walk(made.plan, performer(place), progress=progress)
+        return made, walk(made.plan, performer(place, progress), progress=progress)
 
 
-def performer(place: Place) -> Callable[[Action], str]:
+def performer(place: Place, progress: Progress | None = None) -> Callable[[Action], str]:
     """What `walk` calls for each action of a publication."""
+    told = progress or Silent()
     target = place.target
 
     def perform(action: Action) -> str:
         match action:
             case PublishImage(path=path, size=size, sha512=sha512):
                 with place.store.open(sha512) as source:
-                    target.put(path, source, Blob(size=size, sha512=sha512))
+                    target.put(path, cast(BinaryIO, _Told(source, told, action.subject, int(size))), Blob(size=size, sha512=sha512))
                 return f"{Size(size).human} verified and in place"
             case SignList():
                 return _sign(action, place)
@@ -139,6 +146,21 @@ def performer(place: Place) -> Callable[[Action], str]:
         raise TypeError(f"publishing does not do {action.kind}")
 
     return perform
+
+
+class _Told:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, source: BinaryIO, progress: Progress, subject: str, total: int) -> None:
+        self._source, self._progress, self._subject, self._total = source, progress, subject, total
+        self._done = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes."""
+        data = self._source.read(size)
+        self._done += len(data)
+        self._progress.amount(self._subject, self._done, self._total, "B")
+        return data
 
 
 def _sign(action: SignList, place: Place) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vmkeeper.execute.beside import digests_known, make_beside, observe_derived, plan_beside
+from vmkeeper.execute.beside import make_beside, observe_derived, plan_beside
+from vmkeeper.execute.digests import known_digests
 from vmkeeper.execute.feedsigning import observe_feeds
 from vmkeeper.execute.publication import Place, carry_out, list_signer, observe, observe_index
 from vmkeeper.execute.walk import Outcome
@@ -30,24 +31,27 @@ def publish(place: Place, lists: Sequence[Desired], others: Sequence[Desired] = 
 
     Run again, it does nothing. Raises what planning and observing raise; failed actions are outcomes.
     """
-    derived = observe_derived(lists, _published(place, lists), place.store, place.now)
-    beside = plan_beside(lists, derived, place.store, place.now, head=head)
-    outcomes = make_beside(beside, place.store, progress=progress)
-    publication, done = carry_out(place, lambda: plan(place, lists, others, head=head), progress=progress)
+    names = [one.name for one in (*lists, *others)]
+    looked = [observe(place.target, names, place.hands.key.certified, place.now)]
+    beside = plan_beside(lists, observe_derived(lists, looked[0], place.store, place.now), place.store, place.now, head=head)
+    outcomes = make_beside(beside, place.store, place.work / "publish", progress=progress)
+
+    def planned() -> Publication:
+        published = looked.pop() if looked else observe(place.target, names, place.hands.key.certified, place.now)
+        return plan(place, lists, published, others, head=head)
+
+    publication, done = carry_out(place, planned, progress=progress)
     return Report(beside, publication, (*outcomes, *done))
 
 
-def plan(place: Place, lists: Sequence[Desired], others: Sequence[Desired] = (), *, head: str = "") -> Publication:
-    """What publishing takes now, with what the store has beside images. Only reads."""
-    published = _published(place, (*lists, *others))
+def plan(
+    place: Place, lists: Sequence[Desired], published: Mapping[str, Published], others: Sequence[Desired] = (), *, head: str = ""
+) -> Publication:
+    """What publishing takes, with what the store has beside images. Only reads. published: what is there, by list name."""
     derived = observe_derived(lists, published, place.store, place.now)
     made = plan_lists(lists, published, list_signer(place.hands.key.certified), place.now, derived=derived, others=others)
     images = [image for shelf in made.shelves for image in shelf.images]
-    digests = {image.sha512: known for image in images if (known := digests_known(place.store, image.sha512, image.architecture))}
+    digests = {image.sha512: known for image in images if (known := known_digests(place.store, image.sha512, image.architecture))}
     wanted = feeds(made.shelves, (*lists, *others)[0].base, digests) if made.shelves else ()
     there = observe_feeds(place.target, wanted, place.hands, place.now)
     return plan_publication(made, observe_index(place.target), wanted, there, openpgp=place.hands.openpgp is not None, head=head)
-
-
-def _published(place: Place, lists: Sequence[Desired]) -> dict[str, Published]:
-    return observe(place.target, [one.name for one in lists], place.hands.key.certified, place.now)

@@ -114,7 +114,8 @@ def performer(cloud: Cloud, bring: Bring, clock: Callable[[], datetime]) -> Call
             case RegisterImage():
                 with bring(action) as brought:
                     image = cloud.upload(brought.spec, brought.file)
-                return f"{Size(brought.spec.size).human} verified and registered as {image.id}"
+                made = f", converted from {brought.spec.source.format}," if brought.spec.source else ""
+                return f"{Size(brought.spec.size).human} verified{made} and registered as {image.id}"
             case UpdateImage(image=image_id, spec=spec):
                 cloud.update(image_id, spec, None)
                 return "updated"

@@ -1,8 +1,8 @@
 """Events of a site that somebody has still to take, kept in small files so that no crash loses one.
 
-    log/NUMBER.json       told, in order, to everybody
-    queues/HANDLER.json   up to which number a handler has taken them, and why it took no more
-    open/…                what has begun; its closing event becomes part of the log by a rename
+    log/NUMBER.json           told, in order, to everybody
+    queues/HANDLER/queue.json up to which number a handler has taken them, and why it took no more
+    open/…                    what has begun; its closing event becomes part of the log by a rename
 
 An event is in the log once, however many handlers there are, and leaves it when the last of them has it. One process adds
 events (it holds the site's lock), one delivers them (it holds `lock` here).
@@ -98,7 +98,14 @@ class Spool:
         self.notify()
 
     def numbers(self, after: int = 0) -> list[int]:
-        """The numbers in the log that come after one, in order."""
+        """The numbers in the log that come after one, in order; none is left out that another thread or process added before the last of them."""
+        found = self._listed(after)
+        if found and len(found) != found[-1] - after:
+            # What is added while a folder is listed may show or not, so a later event can show without an earlier one; not so the next time.
+            found = [number for number in self._listed(after) if number <= found[-1]]
+        return found
+
+    def _listed(self, after: int) -> list[int]:
         found = (int(path.stem) for path in self._log.glob("*.json") if path.stem.isdecimal()) if self._log.is_dir() else ()
         return sorted(number for number in found if number > after)
 
@@ -157,12 +164,17 @@ class Spool:
 
     def queues(self) -> dict[str, Queue]:
         """Every handler's queue, by the handler's name."""
-        paths = sorted(self._queues.glob("*.json")) if self._queues.is_dir() else []
-        return {path.name.removesuffix(".json"): _read(path, Queue) for path in paths}
+        names = sorted(path.name for path in self._queues.iterdir()) if self._queues.is_dir() else []
+        return {name: queue for name in names if (queue := self.queue(name)) is not None}
+
+    def queue(self, name: str) -> Queue | None:
+        """A handler's queue; None for one that is not known."""
+        path = self._queues / name / "queue.json"
+        return _read(path, Queue) if path.exists() else None
 
     def enrol(self, handler: Handler) -> None:
         """Have a handler hear of everything from now on; one that is known goes on where it was."""
-        queue, target = self.queues().get(handler.name), target_of(handler)
+        queue, target = self.queue(handler.name), target_of(handler)
         if queue is None:
             with self._lock:
                 taken = self._reached()
@@ -172,13 +184,14 @@ class Spool:
 
     def save(self, name: str, queue: Queue) -> None:
         """Write down how far a handler has got."""
-        self._write(lambda: self._queues / f"{name}.json", queue)
+        self._write(lambda: self._queues / name / "queue.json", queue)
 
     def dismiss(self, name: str) -> int:
         """Remove a handler's queue; returns how many events it has not taken."""
-        queue = self.queues()[name]
-        (self._queues / f"{name}.json").unlink(missing_ok=True)
-        return len(self.numbers(queue.taken))
+        queue = self.queue(name)
+        with reported("remove a handler's queue", self._queues):
+            shutil.rmtree(self._queues / name)
+        return len(self.numbers(queue.taken)) if queue else 0
 
     def bound(self, handler: Handler, queue: Queue) -> Queue:
         """The queue without its oldest events where more wait than may."""

@@ -65,6 +65,7 @@ class Telling:
         self._session = ""
         self._begun: dict[str, Entry] = {}
         self._given_up: list[str] = []
+        self._done: list[Action] = []
         self._planned = {entry_name(kind, spec.key) for action in plan.actions if (kind := _happening(action)) and (spec := _spec(action))}
         marked = [image for image in images if image.spec is not None]
         self._known = {image.spec.uuid for image in marked if image.spec}
@@ -103,12 +104,11 @@ class Telling:
             return perform
 
         def telling(action: Action) -> str:
-            name = self._guarded(lambda: self._begin(action))
+            self._guarded(lambda: self._begin(action))
             text = perform(action)
-            if name is None:
-                name = self._guarded(lambda: self._begin(action))  # late is better than never
-            if name:
-                self._guarded(lambda: self._end(name, action))
+            with self._lock:
+                self._done.append(action)
+            self._guarded(self._catch_up)
             return text
 
         return telling
@@ -121,6 +121,7 @@ class Telling:
             self._delivery.close()
 
     def _close(self) -> None:
+        self._catch_up()
         for name in self._given_up:
             self._spool.forget(name)
         if self._session:
@@ -142,6 +143,7 @@ class Telling:
         if kind is None or spec is None:
             return ""
         with self._lock:
+            self._catch_up(but=action)
             if isinstance(action, HideImage):
                 self._copies[spec.key].discard(action.image)
                 if self._copies[spec.key]:
@@ -181,18 +183,23 @@ class Telling:
                 self._spool.add(event)
             self._write_begun(name, entry.model_copy(update={"before": ()}))
 
-    def _end(self, name: str, action: Action) -> None:
-        """After an action that succeeded."""
-        spec = _spec(action)
-        if spec is None or name not in self._begun:
-            return
+    def _catch_up(self, but: Action | None = None) -> None:
+        """Tell of the actions that succeeded, in their order: after one that could not be told nothing is, until it can. but: not of this one."""
         with self._lock:
-            if isinstance(action, HideImage):
-                self._available[spec.uuid].pop(spec.key, None)
-                self._expired(name)
-            else:
-                self._available[spec.uuid][spec.key] = spec
-                self._made_available(name)
+            while self._done and self._done[0] is not but:
+                action = self._done[0]
+                if name := self._begin(action):
+                    self._end(name, action)
+                del self._done[0]
+
+    def _end(self, name: str, action: Action) -> None:
+        spec = _spec(action)
+        if isinstance(action, HideImage):
+            self._available[action.spec.uuid].pop(action.spec.key, None)
+            self._expired(name)
+        elif spec is not None:
+            self._available[spec.uuid][spec.key] = spec
+            self._made_available(name)
 
     def _made_available(self, name: str) -> None:
         event = stamped(self._begun[name].event, self._clock(), self._in_session())
@@ -217,8 +224,11 @@ class Telling:
             self._open(again, "Available", older)
         self._settle(name, event)
         if older:
-            self._tell_before(again)
-            self._made_available(again)
+            self._guarded(lambda: self._again(again))
+
+    def _again(self, name: str) -> None:
+        self._tell_before(name)
+        self._made_available(name)
 
     def _settle(self, name: str, event: Event) -> None:
         self._spool.close(name, event)

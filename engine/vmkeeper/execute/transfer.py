@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,15 +82,15 @@ class Transfer:
         with self._lock:
             mine = self._images[signed]
         bases = [patch.base_sha512 for patch in action.supply.patches]
-        with self._cache.using(signed, *bases):
+        with ExitStack() as kept:
+            kept.enter_context(self._cache.using(signed, *bases))
             with mine:
-                brought = one.brought()
-            with self._cache.using(brought.spec.sha512):
-                try:
-                    yield brought
-                except Refused:
-                    self._cache.drop(brought.spec.sha512)
-                    raise
+                brought = one.brought(kept)
+            try:
+                yield brought
+            except Refused:
+                self._cache.drop(brought.spec.sha512)
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,12 @@ class _One:
         signed = self.action.spec.signed
         return Blob(size=signed.size, sha512=signed.sha512)
 
-    def brought(self) -> Brought:
-        """From what is here already, or from the signed file."""
+    def brought(self, kept: ExitStack) -> Brought:
+        """From what is here already, or from the signed file; the cache keeps it until `kept` is left."""
         spec, form = self.action.spec, self.action.store_as
         made = self.cache.converted(self.wanted.sha512, form) if form else None
+        if made is not None:
+            kept.enter_context(self.cache.using(made.sha512))
         if made is not None and (path := self.cache.path(made.sha512)) is not None:
             self._check(made.virtual_size)
             self.progress.step(self.action.subject, f"converted to {form} before")
@@ -133,6 +135,7 @@ class _One:
                 early=early,
             ) as result:
                 self._check(result.virtual_size)
+                kept.enter_context(self.cache.using(result.sha512))
                 return self._kept(result, file)
 
     @contextmanager

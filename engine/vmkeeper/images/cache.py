@@ -33,6 +33,8 @@ from vmkeeper.values import Duration, Sha512, Size
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 _FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _RECORD_LIMIT = 4096
+_SPARE = 64 << 20
+"""Bytes that shall be free beside what is needed: file systems have their own needs, and so have others."""
 
 
 class Converted(Document):
@@ -126,11 +128,11 @@ class ImageCache:
         return tuple(one.path.name for one in gone)
 
     def make_room(self, needed: int, keep: Collection[str] = ()) -> None:
-        """Remove files, those used longest ago first, until the disk has `needed` bytes free or none is left that may go."""
+        """Remove files, those used longest ago first, until the disk has `needed` bytes and some to spare, or none is left that may go."""
         with self._lock, reported("tidy the cache", self.folder):
             self.incoming.mkdir(parents=True, exist_ok=True)
             for one in self._listed(keep):
-                if shutil.disk_usage(self.folder).free >= needed:
+                if shutil.disk_usage(self.folder).free >= needed + _SPARE:
                     return
                 self._remove([one])
 
@@ -160,7 +162,7 @@ class ImageCache:
     def remember(self, sha512: str, form: str, made: Converted) -> None:
         """Note what a file became."""
         with reported("note a conversion", self.folder):
-            write_file(self._record(sha512, form), made.model_dump_json().encode())
+            write_file(self._record(sha512, form), made.model_dump_json().encode(), durable=False)
 
     # -- inside
 

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from vmkeeper.images.files import reported
 from vmkeeper.images.jail import jailed
 from vmkeeper.images.settle import settle
 from vmkeeper.images.sniff import MAX_VIRTUAL, Sniffed, Span, sniff
-from vmkeeper.run import Limits, ProgramFailed, program, run
+from vmkeeper.run import Limits, ProgramFailed, Result, program, run
 from vmkeeper.values import Size
 
 DiskForm = Literal["qcow2", "raw", "vmdk", "vmdk-stream", "vdi", "vhd"]
@@ -105,7 +106,7 @@ def convert(source: Disk, target: Path, form: DiskForm, *, identifier: UUID, vir
     identifier: what the form says of itself, where it says anything. virtual_size: of the source, in bytes. compress: for
     qcow2. Raises Refused (R26: it cannot be read, R25: the result grows beyond measure), UserError (no room), EnvironmentLacks.
     """
-    words = ["convert", "-q", *(["-c"] if compress and form == "qcow2" else []), *_cache_mode(target.parent), *_OPTIONS[form]]
+    words = ["convert", "-q", *(["-c"] if compress and form == "qcow2" else []), *_OPTIONS[form]]
     with reported("convert the image", target):
         _convert([*words, opened_as(source), str(target.absolute())], source.path.name, virtual_size, target.parent)
         settle(target, format_of(form), identifier, _DATE)
@@ -118,11 +119,12 @@ def identifier_of(sha512: str) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A disk whose bytes come over a connected socket: its descriptor, the disk's format, the bytes a guest sees."""
+    """A disk whose bytes come over a connected socket: its descriptor, the disk's format, the bytes a guest sees, what says to stop."""
 
     connection: int
     format: str
     virtual_size: int
+    stop: threading.Event
 
 
 def convert_streamed(source: Streamed, target: Path, form: DiskForm, *, identifier: UUID) -> None:
@@ -131,17 +133,17 @@ def convert_streamed(source: Streamed, target: Path, form: DiskForm, *, identifi
     qemu-img runs confined to that folder, for nobody vouches for the bytes yet. Raises Refused, UserError, EnvironmentLacks.
     """
     served = {"driver": "nbd", "server": {"type": "fd", "str": str(source.connection)}}
-    words = [*_cache_mode(target.parent), *_OPTIONS[form], "json:" + json.dumps(layered(source.format, served)), str(target)]
+    words = [*_OPTIONS[form], "json:" + json.dumps(layered(source.format, served)), str(target)]
     with reported("convert the image", target):
-        _convert(["convert", "-q", *words], target.name, source.virtual_size, target.parent, keep=(source.connection,))
+        _convert(["convert", "-q", *words], target.name, source.virtual_size, target.parent, streamed=source)
         settle(target, format_of(form), identifier, _DATE)
 
 
-def _convert(words: list[str], name: str, virtual_size: int, folder: Path, *, keep: tuple[int, ...] = ()) -> None:
-    """Run `qemu-img convert`, which writes into `folder` and, where it keeps a connection, reaches nothing else; OSError where there is no room."""
+def _convert(words: list[str], name: str, virtual_size: int, folder: Path, streamed: Streamed | None = None) -> None:
+    """Run `qemu-img convert`, which writes into `folder`; OSError where there is no room. Raises Refused (R25, R26)."""
     limit = virtual_size + virtual_size // 64 + _SLACK
     try:
-        _qemu_img(*words, limit=limit, keep=keep, confined=folder if keep else None)
+        _qemu_img(*words, limit=limit, confined=folder if streamed else None, streamed=streamed)
     except ProgramFailed as error:
         said = last_words(error)
         if "No space left" in said or "Disk quota" in said or ("error while writing" in said and shutil.disk_usage(folder).free < _ROOM):
@@ -200,20 +202,9 @@ def format_of(form: DiskForm) -> str:
     return "vmdk" if form == "vmdk-stream" else form
 
 
-def _cache_mode(folder: Path) -> tuple[str, ...]:
-    """Past the page cache, where the file system knows how: much less work for what is written once."""
-    handle = -1
-    try:
-        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT, 0o600)
-    except OSError:
-        return ()
-    finally:
-        if handle >= 0:
-            os.close(handle)
-    return ("-t", "none")
-
-
-def _qemu_img(*words: str | Path, limit: int, cpu: int = _HOUR, confined: Path | None = None, keep: tuple[int, ...] = ()) -> Any:
+def _qemu_img(*words: str | Path, limit: int, cpu: int = _HOUR, confined: Path | None = None, streamed: Streamed | None = None) -> Result:
     limits = Limits(memory=_MEMORY, file_size=limit, cpu=cpu)
     command = [program("qemu-img", package="qemu-utils"), *map(str, words)]
-    return run(jailed(confined, command) if confined else command, timeout=_DAY if confined else 2 * _HOUR, limits=limits, keep=keep)
+    if confined is None or streamed is None:
+        return run(command, timeout=2 * _HOUR, limits=limits)
+    return run(jailed(confined, command), timeout=_DAY, limits=limits, keep=(streamed.connection,), stop=streamed.stop)

@@ -48,6 +48,7 @@ class EarlyConversion:
         self._made: Early | None = None
         self.why = ""
         """Why there is no result."""
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="early", daemon=True)
 
     @staticmethod
@@ -63,6 +64,7 @@ class EarlyConversion:
 
     def __exit__(self, *_: object) -> None:
         self.arriving.abandon()
+        self._stop.set()
         self._thread.join()
         self._stack.close()
 
@@ -89,7 +91,7 @@ class EarlyConversion:
             source = _Coming(file.fileno(), head.fileno(), size, self.arriving)
             ours, theirs = socket.socketpair()
             with ours, theirs, Server(source, ours):
-                streamed = Streamed(theirs.fileno(), self._declared, found.virtual_size)
+                streamed = Streamed(theirs.fileno(), self._declared, found.virtual_size, self._stop)
                 convert_streamed(streamed, self._scratch / "disk", self.form, identifier=identifier_of(self._wanted.sha512))
             return Early(self._scratch / "disk", found.virtual_size)
 

@@ -99,14 +99,16 @@ class Temporary:
         self.file = file
         self.kept = False
 
-    def keep(self, target: Path, *, mode: int = 0o644) -> None:
-        """Write out and rename to `target`, on the same file system; replaces what is there."""
+    def keep(self, target: Path, *, mode: int = 0o644, durable: bool = True) -> None:
+        """Write out and rename to `target`, on the same file system; replaces what is there. durable: it outlives a power cut."""
         self.file.flush()
         os.fchmod(self.file.fileno(), mode)
-        os.fsync(self.file.fileno())
+        if durable:
+            os.fsync(self.file.fileno())
         self.path.rename(target)
         self.kept = True
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
 
 
 @contextmanager
@@ -138,11 +140,11 @@ def _locked_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
         yield path, file
 
 
-def write_file(target: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a small file whole or not at all."""
+def write_file(target: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Write a small file whole or not at all. durable: it outlives a power cut; what can be had again need not."""
     with temporary(target.parent) as new:
         new.file.write(data)
-        new.keep(target, mode=mode)
+        new.keep(target, mode=mode, durable=durable)
 
 
 def remove_leftovers(folder: Path) -> tuple[Path, ...]:

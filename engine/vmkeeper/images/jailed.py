@@ -8,6 +8,7 @@ Exit status 77: this system cannot confine a program in this way.
 
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ CANNOT = 77
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/dev/urandom", "/proc/self")
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-_NO_NEW_PRIVS = 38
+_DIES_WITH_PARENT, _NO_NEW_PRIVS = 1, 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
@@ -44,6 +45,7 @@ def confine(folder: str) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return result
 
+    call(libc.prctl(_DIES_WITH_PARENT, signal.SIGKILL, 0, 0, 0))
     call(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC))
     call(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
     version = call(libc.syscall(_CREATE, None, 0, 1))

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from io import FileIO
@@ -24,7 +25,8 @@ from vmkeeper.values import Size, canonical_json, sha256_hex
 
 _BLOCK = 1 << 20
 _PIECES = 512
-"""Of what comes this many bytes, or pieces, are written at once."""
+_MOMENT = 1.0
+"""Of what comes this many bytes, or pieces, or what came in so many seconds, are written at once."""
 
 
 class Part:
@@ -45,6 +47,9 @@ class Part:
         try:
             self._take_up()
         except BaseException:
+            self._digest.close()
+            if not self.size:
+                self.path.unlink(missing_ok=True)
             self._file.close()
             raise
         return self
@@ -106,20 +111,20 @@ class Part:
     def _begin(self) -> None:
         self._digest, self.size = Digest(), 0
         self._pieces: list[bytes] = []
-        self._held = 0
+        self._held, self._flushed = 0, time.monotonic()
 
     def append(self, chunk: bytes) -> None:
         """Hash it, and write it together with what comes next."""
         self._pieces.append(chunk)
         self._held += len(chunk)
         self.size += len(chunk)
-        if self._held >= _BLOCK or len(self._pieces) >= _PIECES:
+        if self._held >= _BLOCK or len(self._pieces) >= _PIECES or time.monotonic() - self._flushed >= _MOMENT:
             self._flush()
 
     def _flush(self) -> None:
         """Write what is held; a short write of the system is completed."""
         if self._pieces:
-            pieces, self._pieces, self._held = self._pieces, [], 0
+            pieces, self._pieces, self._held, self._flushed = self._pieces, [], 0, time.monotonic()
             self._digest.update(pieces)
             written, length = os.writev(self._file.fileno(), pieces), sum(map(len, pieces))
             rest = memoryview(b"".join(pieces))[written:] if written < length else memoryview(b"")
@@ -155,7 +160,7 @@ class Part:
         if validator is None:
             self._note.unlink(missing_ok=True)
         else:
-            write_file(self._note, canonical_json({"url": sha256_hex(url.encode()), "validator": validator}))
+            write_file(self._note, canonical_json({"url": sha256_hex(url.encode()), "validator": validator}), durable=False)
 
 
 def drop_parts(folder: Path, keep: Collection[str] = ()) -> tuple[Path, ...]:

@@ -28,7 +28,11 @@ LARGEST = (1 << 31) - 1
 WINDOW = 128 << 20
 """The most memory that a compressed file may want for its window; every zstd takes that by default."""
 _OWN_WINDOW_LOG = 25
-_PATCH_LEVEL = 3
+_FOR_FEW_CHANGES = ("-1", "--zstd=ldmMinMatch=128,hashLog=12")
+"""File systems that differ in numbers here and there: a search that finds less follows the old file more closely."""
+_FOR_MANY_CHANGES = ("-9",)
+_MUCH = 4 << 20
+"""Bytes of a patch from which new content outweighs that."""
 _WHOLE_LEVEL = 9
 _OVERHEAD = 32 << 20
 _ROOM = 96 << 20
@@ -65,18 +69,12 @@ def make(base: Path, new: Path, target: Path, *, memory: Size) -> Patch | None:
     if not all(0 < size <= LARGEST for size in sizes) or memory_needed(*sizes) > memory:
         return None
     wanted = hash_file(new)
-    command: list[str | Path] = [
-        f"-{_PATCH_LEVEL}",
-        "--single-thread",
-        "--long=31",
-        "--no-check",
-        f"--patch-from={base.resolve()}",
-        "--",
-        new.resolve(),
-    ]
-    with reported("write a patch", target), temporary(target.parent) as made:
-        blob = _written(command, made.file, sizes[1])
-        if blob.size * 2 > wanted.size:
+    with reported("write a patch", target), temporary(target.parent) as made, temporary(target.parent) as other:
+        blob = _written(_from(base, new, _FOR_FEW_CHANGES), made.file, sizes[1])
+        if _MUCH < blob.size <= wanted.size // 2:
+            denser = _written(_from(base, new, _FOR_MANY_CHANGES), other.file, sizes[1])
+            made, blob = (other, denser) if denser.size < blob.size else (made, blob)
+        if blob.size > wanted.size // 2:
             return None
         _prove(made.path, wanted, base)
         made.keep(target)
@@ -117,6 +115,11 @@ def expand(source: Path, target: Path, wanted: Blob) -> None:
     with reported("expand a compressed file", target), temporary(target.parent) as new:
         _restore(source, new.file, wanted, None, Size(WINDOW + _OVERHEAD))
         new.keep(target)
+
+
+def _from(base: Path, new: Path, settings: Sequence[str]) -> list[str | Path]:
+    """The words that make a patch. One thread: with more, zstd looks at less of the base."""
+    return [*settings, "--single-thread", "--long=31", "--no-check", f"--patch-from={base.resolve()}", "--", new.resolve()]
 
 
 def _written(words: Sequence[str | Path], file: BinaryIO, size: int) -> Blob:

@@ -146,6 +146,8 @@ def _converted_early(found: Opened, target: Path, form: DiskForm, early: EarlyCo
     """What was made while the file came, if it serves."""
     made = early.result() if early.form == form else None
     if made is None or made.virtual_size != found.virtual_size:
+        if early.why:
+            said(f"it could not be converted while it came: {early.why}")
         return None
     made.path.rename(target)
     try:

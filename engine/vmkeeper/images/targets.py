@@ -52,6 +52,9 @@ class Target(Protocol):
     def leftovers(self) -> bool:
         """Whether there is something to clear. Only reads."""
 
+    def close(self) -> None:
+        """End its connections."""
+
 
 def put_bytes(target: Target, path: str, data: bytes) -> None:
     """Write a small file whole or not at all."""

@@ -16,8 +16,9 @@ from vmkeeper.images.targets import SMALL, verified
 from vmkeeper.images.targets_lease import LOCK_FILE, Lease
 from vmkeeper.model.release import Blob
 
-PART = 16 << 20
-"""Bytes of one part of a large file in an object store; what is sent is held in memory once."""
+PART = 8 << 20
+"""Bytes of one part of a large file in an object store, held in memory; more for a file that would have too many parts."""
+_MOST_PARTS = 9000
 _LACKING = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -87,6 +88,11 @@ class FilesTarget:
             left = any(path.rsplit("/", 1)[-1].startswith(PREFIX) for path, _ in self._listed(""))
             return left or bool(self._begun()) or self._lease.stale()
 
+    def close(self) -> None:
+        """See `Target.close`."""
+        if callable(close := getattr(self._fs, "close", None)):
+            close()
+
     # -- what the lock is made with
 
     def create(self, path: str, data: bytes) -> bool:
@@ -124,7 +130,7 @@ class FilesTarget:
         if blob.size <= SMALL:
             self._fs.pipe_file(where, b"".join(pieces))
         else:
-            file = self._fs.open(where, "wb", autocommit=False, block_size=PART)
+            file = self._fs.open(where, "wb", autocommit=False, block_size=max(PART, -(-int(blob.size) // _MOST_PARTS)))
             try:
                 for piece in pieces:
                     self._lease.stay()
@@ -188,7 +194,10 @@ class FilesTarget:
         if not hasattr(self._fs, "call_s3"):
             return []
         bucket, key, _ = self._fs.split_path(self._at(""))
-        answer = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/" if key else "")
+        try:
+            answer = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/" if key else "")
+        except PermissionError:  # who may not see them cannot clear them: then a lifecycle rule of the bucket has to
+            return []
         return [(bucket, upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
 
     @contextmanager

@@ -82,6 +82,9 @@ class FolderTarget:
         walked = os.walk(self.folder)
         return any((not files and not folders and Path(at) != self.folder) or any(map(_temporary, files)) for at, folders, files in walked)
 
+    def close(self) -> None:
+        """See `Target.close`."""
+
     def _tidy(self) -> None:
         """Remove temporary files that nobody writes and folders that hold nothing."""
         for folder in sorted((Path(at) for at, _, _ in os.walk(self.folder)), reverse=True):

@@ -105,7 +105,7 @@ class HttpTarget:
         return False
 
     def close(self) -> None:
-        """End the connections."""
+        """See `Target.close`."""
         self._client.close()
 
     # -- the manifest

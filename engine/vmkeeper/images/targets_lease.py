@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vmkeeper.errors import Transient
-from vmkeeper.values import canonical_json, format_time, parse_time
+from vmkeeper.values import canonical_json, format_time, parse_time, sha256_hex
 
 LOCK_FILE = ".vmkeeper-lock.json"
 LEASE = timedelta(minutes=30)
@@ -113,6 +113,8 @@ def _process(number: int) -> dict[str, str]:
     """A process of this machine; when it was started tells it from a later one of the same number (proc(5), stat), empty if it is gone."""
     machine, started = "", ""
     with suppress(OSError):
-        machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+        # Everybody may read the lock, so it names this machine without saying what it is.
+        here = Path("/proc/sys/kernel/random/boot_id").read_text() + str(Path("/proc/self/ns/pid").readlink())
+        machine = sha256_hex(here.encode())[:32]
         started = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
     return {"machine": machine, "process": str(number), "started": started}

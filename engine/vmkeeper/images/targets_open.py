@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import fsspec.core
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from vmkeeper.errors import EnvironmentLacks, UserError
@@ -130,6 +131,9 @@ def _files(address: str, kind: str, given: dict[str, Any]) -> Target:
         ) from None
     if isinstance(fs, LocalFileSystem):
         return FolderTarget(Path(root))
+    if kind not in (*OBJECT_STORES, "memory") and type(fs).mv is AbstractFileSystem.mv:
+        why = "it neither takes a file as a whole nor renames one, so half a file would have its name"
+        raise EnvironmentLacks(f"nothing can be published to {public(address)}", why=why, hint="name a folder, s3://, sftp:// or https://")
     return FilesTarget(fs, str(root), public(address), whole=kind in OBJECT_STORES, failures=failures)
 
 

@@ -124,7 +124,7 @@ class Site(Document):
     cache: Cache = Cache()
     """Image files that stay."""
     transfers: Transfers = Transfers()
-    """How image files come."""
+    """How image files come: how many at a time, and by which ways."""
     events: tuple[Handler, ...] = ()
     """Who is told what happens to images here."""
 
@@ -134,6 +134,10 @@ class Site(Document):
         if (index := repeated(names)) is not None:
             field, at = ("subscribe", index) if index < len(self.subscribe) else ("foreign", index - len(self.subscribe))
             raise Inconsistent(f"two lists are called {names[index]}", field, at, hint="give one of them another name")
+        for index, one in enumerate(self.foreign):
+            if (other := next((each.name for each in self.foreign if one.name.startswith(f"{each.name}-")), None)) is not None:
+                hint = "give one of them another name, so that an approval cannot mean images of both"
+                raise Inconsistent(f"{one.name} begins like the names of images of {other}", "foreign", index, "name", hint=hint)
         if (index := repeated(one.name for one in self.events)) is not None:
             raise Inconsistent(f"two handlers are called {self.events[index].name}", "events", index, "name", hint="give one of them another name")
         return self

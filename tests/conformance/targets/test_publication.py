@@ -228,7 +228,7 @@ def test_a_repository_that_is_published_there_is_read_by_a_site(here: Here, plac
         repository = producer.repo.repository
         head = repository.head()
         lists, _ = desired_at(Catalogue.at(repository, head), head, (), PRODUCED, Authorities(()))
-        done(publishing.publish(Publisher(place.open(), store, Hands(FileKey(producer.lister)), PRODUCED), lists).outcomes)
+        done(publishing.publish(Publisher(place.open(), store, Hands(FileKey(producer.lister)), PRODUCED, tmp_path / "work"), lists).outcomes)
 
     for version in ("2026.11.1", "2026.11.2"):
         store.put_bytes(producer.release("debian-12", version, size=2 << 20))

@@ -68,7 +68,8 @@ def main(words):
     import smimeX509validation
 
     _names_as_openssl_1_0_wrote_them()
-    anchor = smimeX509validation.LoadDirChainOfTrust(words[0])
+    # What LoadDirChainOfTrust does, which first looks for the grid's own folder.
+    anchor = smimeX509validation.TrustStore(Metadata={"dirCerts": words[0]})
     for path in words[1:]:
         sys.stdout.write(json.dumps(account(anchor, path)) + "\n")
     return None

@@ -1,7 +1,8 @@
 """A root file system tar becomes a disk: GPT, GRUB for BIOS and UEFI, one ext4 file system.
 
 No loop device, no mount, no root: mke2fs reads the tar, mtools writes the EFI system partition, and GRUB's two
-parts for BIOS go where grub-install would put them. All identifiers derive from the recipe digest.
+parts for BIOS go where grub-install would put them. All identifiers derive from the recipe digest; what only seeds the file
+system's checksums and its inodes' change times is the same in all images of a family, so that an update changes few blocks.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from vmkeeper.builders.debian.tools import Tools
 from vmkeeper.errors import UserError
 from vmkeeper.model.recipe import Recipe
 from vmkeeper.run import ProgramFailed
-from vmkeeper.values import Sha512, Size
+from vmkeeper.values import Sha512, Size, sha256_hex
 
 SECTOR = 512
 _CHUNK = 1 << 20
 _MIB = 2048
 """Sectors in a MiB."""
+
+_CHANGED = 1767225600
+"""The change time of every inode, 2026-01-01. Nothing in an image was changed since it was made; files keep their own times."""
 
 BIOS_START, BIOS_SECTORS = 1 * _MIB, 1 * _MIB
 EFI_START, EFI_SECTORS = 2 * _MIB, 16 * _MIB
@@ -69,7 +73,7 @@ def make_disk(recipe: Recipe, rootfs: Path, date: datetime, tools: Tools, folder
     with disk.path.open("wb") as file:
         file.truncate(size)
     root = str(identifier(digest, "root"))
-    _make_root(disk, recipe, rootfs, root_sectors, root, date, tools)
+    _make_root(disk, recipe, rootfs, root_sectors, root, tools)
     _partition(disk, digest, root_sectors, tools)
     (folder / "early.cfg").write_text(f"search.fs_uuid {root} root\nset prefix=($root)/boot/grub\nconfigfile ($root)/boot/grub/grub.cfg\n")
     if "uefi" in firmware:
@@ -79,10 +83,13 @@ def make_disk(recipe: Recipe, rootfs: Path, date: datetime, tools: Tools, folder
     return disk
 
 
-def _make_root(disk: Disk, recipe: Recipe, rootfs: Path, sectors: int, uuid: str, date: datetime, tools: Tools) -> None:
+def _make_root(disk: Disk, recipe: Recipe, rootfs: Path, sectors: int, uuid: str, tools: Tools) -> None:
+    """The checksum seed is that of the UUID at making, which the family shares; the image's own UUID is set afterwards and leaves it."""
     assert recipe.disk is not None
+    family = sha256_hex(recipe.layers[0].appliance.encode())
+    epoch = {"SOURCE_DATE_EPOCH": str(_CHANGED)}
     options = [
-        f"hash_seed={identifier(recipe.digest(), 'hash')}",
+        f"hash_seed={identifier(family, 'hash')}",
         "lazy_itable_init=0",
         "lazy_journal_init=0",
         "root_owner=0:0",
@@ -96,8 +103,10 @@ def _make_root(disk: Disk, recipe: Recipe, rootfs: Path, sectors: int, uuid: str
         "ext4",
         "-b",
         "4096",
+        "-O",
+        "metadata_csum,metadata_csum_seed",
         "-U",
-        uuid,
+        str(identifier(family, "checksums")),
         "-L",
         recipe.disk.label or "root",
         "-E",
@@ -106,7 +115,8 @@ def _make_root(disk: Disk, recipe: Recipe, rootfs: Path, sectors: int, uuid: str
         rootfs,
     ]
     try:
-        tools.run("mke2fs", *words, disk.path, f"{sectors // 2}k", env={"SOURCE_DATE_EPOCH": str(int(date.timestamp()))})
+        tools.run("mke2fs", *words, disk.path, f"{sectors // 2}k", env=epoch)
+        tools.run("tune2fs", "-U", uuid, f"{disk.path}?offset={ROOT_START * SECTOR}", env=epoch)
     except ProgramFailed as failed:
         if "allocate" in failed.why or "No space" in failed.why or "no free" in failed.why:
             where = f"appliances/{recipe.appliance}"

@@ -1,8 +1,9 @@
 # Makes one layer of a root file system inside namespaces of its own and writes it to standard output as a tar.
 # ROOT: an empty folder; INPUT: debs/, inside.sh and, for the lowest layer, `bootstrap` (names of debs to unpack first).
 # The layer below comes in as a tar on standard input. EPOCH: no time in the tar is later. MEMORY: yes or no.
+# PYTHON, ORDER: what puts the files in order.
 set -eu
-ROOT=$1 INPUT=$2 EPOCH=$3 MEMORY=$4
+ROOT=$1 INPUT=$2 EPOCH=$3 MEMORY=$4 PYTHON=$5 ORDER=$6
 umask 022
 if [ "$MEMORY" = yes ]; then mount -t tmpfs -o mode=0755,size=95% layer "$ROOT"; fi
 cd "$ROOT"
@@ -15,7 +16,7 @@ if [ -f "$INPUT/bootstrap" ]; then
         dpkg-deb --fsys-tarfile "$INPUT/debs/$deb" | tar -xp --numeric-owner --keep-directory-symlink -f -
     done <"$INPUT/bootstrap"
 else
-    tar -xp --numeric-owner --xattrs --xattrs-include='*' -f -
+    tar -xpv --quoting-style=literal --index-file="$INPUT/below" --numeric-owner --xattrs --xattrs-include='*' -f -
 fi
 
 mount -t proc -o nosuid,nodev,noexec proc proc
@@ -43,5 +44,6 @@ env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 
 for folder in run dev sys proc; do umount -R "$folder"; done
 find "$ROOT" -xdev -newermt "@$EPOCH" -exec touch --no-dereference --date="@$EPOCH" {} +
-tar -c --format=posix --sort=name --numeric-owner --xattrs --xattrs-include='security.capability' --xattrs-include='user.*' \
-    --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' --one-file-system -f - .
+find . -xdev -print0 | "$PYTHON" -I "$ORDER" "$INPUT/below" >"$INPUT/order"
+tar -c --format=posix --no-recursion --null --verbatim-files-from --files-from="$INPUT/order" --numeric-owner --xattrs --xattrs-include='security.capability' --xattrs-include='user.*' \
+    --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' --one-file-system -f -

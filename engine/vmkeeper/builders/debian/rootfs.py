@@ -6,6 +6,7 @@ The layer is made by dpkg of the distribution itself, in namespaces without netw
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ def _run(layer: Layer, below: Blob | None, store: Store, folder: Path) -> Blob:
     outer.write_text(resources.files("vmkeeper.builders.debian").joinpath("layer.sh").read_text())
     memory = "yes" if sandbox.memory_is_ample() else "no"
     epoch = str(int(layer.date.timestamp()))
-    command = sandbox.inside(program("sh", package="dash"), outer, folder / "root", folder / "input", epoch, memory)
+    order = folder / "order.py"
+    order.write_text(resources.files("vmkeeper.builders.debian").joinpath("order.py").read_text())
+    shell = program("sh", package="dash")
+    command = sandbox.inside(shell, outer, folder / "root", folder / "input", epoch, memory, sys.executable, order)
     source = _below(below, store, folder)
     with ThreadPoolExecutor(1) as pool, source.open("rb") as stdin, (folder / "layer.tar").open("wb") as stdout:
         verified = pool.submit(store.verify, below.sha512) if below else None

@@ -143,7 +143,7 @@ def _owner(found: HepixList, base: str, name: str) -> tuple[ListOwner, list[Note
     notes: list[Note] = []
     full_names = Counter(image.user_fullname for image in found.images if image.user_fullname)
     said = found.endorser.creator or (full_names.most_common(1)[0][0] if full_names else "")
-    owner = {"name": ascii_text(said) or "Image publisher", "email": fits(Email, found.endorser.email) or _PLACEHOLDER_EMAIL}
+    owner = {"name": ascii_text(said) or "Image publisher", "email": fits(Email, UNSEEN.sub("", found.endorser.email or "")) or _PLACEHOLDER_EMAIL}
     if owner["name"] != said:
         notes.append(Note(name, "dc:creator", f"{printable(said)!r} became {owner['name']!r}: correct `owner`"))
     if owner["email"] != found.endorser.email:

@@ -159,7 +159,11 @@ def _database(data: bytes, file: str) -> list[Any]:
 def _rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
     cursor = connection.execute(f'select * from "{table}" order by id')  # noqa: S608 - one of our own words
     names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+    return [dict(zip(names, map(_text, row), strict=True)) for row in cursor]
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _list_of(rows: dict[str, list[dict[str, Any]]], found: dict[str, Any]) -> dict[str, Any]:
