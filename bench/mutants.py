@@ -120,6 +120,7 @@ EQUIVALENT = {
         r"_element\(certificate, 0, 1\)": "no certificate that can be read nests so deep",
     },
     "keys/x509": {
+        r"decode_signature\(None, ": "the kind tells only OpenPGP from the others, and stands in words",
         r"_from_token\(files\[1\]\)": "the name of a token's key is that of its certificate",
         r"anchor: Anchor='(XXrootXX|ROOT)'": "only `any` is asked for",
         r"check=None": "as false as False",

@@ -58,12 +58,14 @@ def put(target: HttpTarget, path: str = "a/image", data: bytes = DATA) -> None:
 
 def test_the_manifest_names_a_file_before_it_comes_and_once_it_is_whole(server, open_one):
     seen = []
-    server.after = lambda method, path: seen.append(
-        (method, path, manifest(server).get("a/image", "no") if (server.folder / MANIFEST).exists() else "-")
-    )
+
+    def look(method, path):
+        seen.append((method, path, manifest(server).get("a/image", "no") if (server.folder / MANIFEST).exists() else "-"))
+
+    server.answer = look
     put(open_one())
-    whole = {"size": len(DATA), "sha512": BLOB.sha512}
-    assert seen == [("GET", MANIFEST, "-"), ("PUT", MANIFEST, None), ("PUT", "a/image", None), ("HEAD", "a/image", None), ("PUT", MANIFEST, whole)]
+    assert seen == [("GET", MANIFEST, "-"), ("PUT", MANIFEST, "-"), ("PUT", "a/image", None), ("HEAD", "a/image", None), ("PUT", MANIFEST, None)]
+    assert manifest(server) == {"a/image": {"size": len(DATA), "sha512": BLOB.sha512}}
 
 
 def test_a_file_that_the_server_lost_or_cut_is_not_there(server, open_one):
@@ -79,6 +81,7 @@ def test_a_file_that_is_half_there_is_not_counted(server, open_one):
     with pytest.raises(Transient):
         put(open_one(), data=DATA)
     assert manifest(server) == {"a/image": None}
+    assert len((server.folder / "a/image").read_bytes()) == 20_000
     assert open_one().files() == {}
     put(open_one())
     assert open_one().files() == {"a/image": len(DATA)}

@@ -20,8 +20,9 @@ class DavServer:
         self.log: list[str] = []
         self.answer: Callable[[str, str], int | None] = lambda _method, _path: None
         self.after: Callable[[str, str], None] = lambda _method, _path: None
+        """Called when a file was taken, before that is answered."""
         self.cut: int | None = None
-        """Bytes of a body after which what came is kept and the connection goes."""
+        """Bytes of the next body that is longer, after which what came is kept and the connection goes."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -80,7 +81,6 @@ class DavServer:
             self._say(handler, 204 if there else 404)
         else:
             self._take(handler, self.folder / path)
-        self.after(method, path)
 
     def _get(self, handler: BaseHTTPRequestHandler, file: Path) -> None:
         if not file.is_file():
@@ -101,16 +101,17 @@ class DavServer:
             handler.close_connection = True
             self._say(handler, 412)
             return
-        cut, self.cut = self.cut, None
-        if size < 20_000:
-            cut = None if cut is None else min(cut, size)
-        data = handler.rfile.read(size if cut is None else min(cut, size))
+        cut = None
+        if self.cut is not None and size > self.cut:
+            cut, self.cut = self.cut, None
+        data = handler.rfile.read(size if cut is None else cut)
         there = file.is_file()
         if cut is not None or len(data) < size:
             handler.close_connection = True
         if len(data) == size or cut is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
+        self.after(handler.command, handler.path.removeprefix("/images/"))
         if len(data) == size and cut is None:
             self._say(handler, 204 if there else 201, {"ETag": _tag(data)})
 

@@ -32,7 +32,7 @@ DISK_FORMS: tuple[DiskForm, ...] = get_args(DiskForm)
 _DRIVERS = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc", "vhdx": "vhdx"}
 _OPTIONS: Mapping[DiskForm, tuple[str, ...]] = {
     "qcow2": ("-O", "qcow2", "-o", "compat=1.1"),
-    "raw": ("-O", "raw", "-W"),
+    "raw": ("-O", "raw"),
     "vmdk": ("-O", "vmdk", "-o", "subformat=monolithicSparse"),
     "vmdk-stream": ("-O", "vmdk", "-o", "subformat=streamOptimized"),
     "vdi": ("-O", "vdi"),

@@ -12,7 +12,7 @@ INPUTS = ("qcow2", "raw", "vmdk", "vdi", "vhd", "vhdx", "ova", "tar")
 """What an image can be made of."""
 PACKED = ("gz", "bz2", "xz", "zst")
 """What may be on top."""
-_ALSO = {"img": "raw", "vpc": "vhd", "cow2": "qcow2", "tgz": "tar.gz", "tbz2": "tar.bz2", "txz": "tar.xz"}
+_ALSO = {"img": "raw", "vpc": "vhd", "tgz": "tar.gz", "tbz2": "tar.bz2", "txz": "tar.xz"}
 
 
 def format_named(text: str) -> str:
