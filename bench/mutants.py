@@ -121,6 +121,7 @@ EQUIVALENT = {
     },
     "keys/x509": {
         r"decode_signature\(None, ": "the kind tells only OpenPGP from the others, and stands in words",
+        r"_certificate\(key, None\), files\[1\]": "for a file or a token gpgsm is not asked",
         r"_from_token\(files\[1\]\)": "the name of a token's key is that of its certificate",
         r"anchor: Anchor='(XXrootXX|ROOT)'": "only `any` is asked for",
         r"check=None": "as false as False",

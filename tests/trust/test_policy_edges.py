@@ -66,6 +66,16 @@ def test_problems_of_a_document_keep_their_place_and_their_way_out() -> None:
     assert "more" in found.evidence
 
 
+def test_keys_are_looked_at_once_every_document_can_be_read() -> None:
+    tree = {"policy.yaml": dump(policy(principal("a", BAD[0]))), f"{LIST}.yaml": b"a: &a 1\n"}
+    assert {one.rule for one in refused(tree)} == {"R21"}
+
+
+def test_a_builders_key_may_lie_in_a_file(pgp: Signer) -> None:
+    made = read_policy(files(builders=(builder("ci", pgp),), more=key_files(pgp)))
+    assert [one.keys for one in made.builders] == [(pgp.key,)]
+
+
 def test_only_lists_lie_beside_the_policy() -> None:
     more = {"README.md": b"words", "notes.txt": b"a: &a 1", "keys/x.yaml": b"a: &a 1", "sub/list.yaml": b"a: &a 1"}
     assert set(read_policy(files(more=more)).lists) == {LIST}
