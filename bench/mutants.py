@@ -89,6 +89,7 @@ EQUIVALENT = {
     "judge": {
         r"split\(b'\\n'(, 4)?\)\[2:3\]": "nothing behind the third line is looked at",
         r"serial <= one\.serial": "of two tags with one serial both are broken",
+        r"highest = 1$": "policies are counted from 1",
         r"_proposed\(history\), \['XXXX'\]": "nobody can have either name",
         r"zip\(enactments\.policies, \[\*ends, None\](, strict=(None|False))?\)": "every policy but the last has one after it",
     },

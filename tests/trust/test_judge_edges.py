@@ -124,6 +124,17 @@ def test_r12_a_policy_that_fell_is_told_with_every_revocation_and_the_way_out() 
     assert refused(made, pins=pins) == (Refusal("R12", "policy 3 was signed with keys that are revoked", f"{first}, {second}", hint),)
 
 
+def test_a_revocation_that_names_a_place_is_judged_alike_once_it_is_remembered() -> None:
+    made = world()
+    first = made.endorse(ALICE, made.head)
+    second = made.endorse(ALICE, made.head)
+    made.revoke(A, "alice", ALICE.id, "root", serial=1, sha512=digest(made, first))
+    before = made.judge(SSH)
+    again = made.judge(SSH, memory=before.memory)
+    assert (again.void, again.verdicts, again.memory) == (before.void, before.verdicts, before.memory)
+    assert again.stolen == {digest(made, second)}
+
+
 def test_r4_every_file_of_the_policy_in_force_that_vanished_is_told() -> None:
     made = World({"root": A})
     lists = {"b": endorser_list(person("alice", ALICE)), "a": endorser_list(person("bob", BOB))}

@@ -95,7 +95,7 @@ def run_demo(session: Session, folder: Path, *, keep: bool, everything: bool) ->
     if folder.exists():
         raise UserError("the folder is there already", where=str(folder), hint=f"remove it first: rm -rf {folder}")
     commit = session.repository.head()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     console.print(f"[bold]vmkeeper demo[/bold]: everything is made below {escape(str(folder))}. Nothing else on this machine is changed.")
     demo = Demo(folder, console)
     try:

@@ -209,6 +209,9 @@ def _shelves(directory: Path, names: list[str] | None, public: Path | None, base
     found = public or os.environ.get("VMKEEPER_PUBLIC") or Session(directory).repository.config("vmkeeper.public")
     if not found:
         raise UserError("--public is not given", hint="give --public, set VMKEEPER_PUBLIC, or: git config vmkeeper.public PATH")
+    if "://" in str(found):
+        hint = "give --public with a folder that holds what is published there"
+        raise UserError("this is made from a public folder, not from an address", where=str(found), hint=hint)
     shelves, address = shelves_of(Path(found), tuple(names or ()))
     return Path(found), shelves, base or address
 
