@@ -50,13 +50,14 @@ def each_kill(folder: Path, before: JournalSite, run: Callable[[JournalSite], ob
     """Kill a run at its first, second, … change (every `step`th), run it again each time, and check; how many changes there were."""
     number = 0
     while True:
-        home = folder / "work"
-        shutil.rmtree(home, ignore_errors=True)
+        # A folder of its own: a program that a killed run had just started may still write into the one before.
+        home = folder / f"work-{number}"
         shutil.copytree(before.home, home)
         here = JournalSite(home, *before.handlers)
         killed = killed_at(number, lambda here=here: run(here))  # type: ignore[misc]
         run(here)
         check(here)
+        shutil.rmtree(home, ignore_errors=True)
         if not killed:
             return number
         number += step
