@@ -22,7 +22,7 @@ from vmkeeper.clouds import connect
 from vmkeeper.clouds.interface import Gone, NoRoom
 from vmkeeper.clouds.local import LocalCloud
 from vmkeeper.errors import UserError
-from vmkeeper.model.site import LocalPlatform
+from vmkeeper.model.platform import LocalPlatform
 from vmkeeper.values import Size
 
 LACKING = "needs QEMU (apt-get install qemu-system-x86 qemu-utils)" if probe.lacks() else ""
@@ -165,7 +165,7 @@ KILLED = """
     from vmkeeper.boot import folders, machine
     from vmkeeper.clouds import local
     from vmkeeper.images import files
-    from vmkeeper.model.site import LocalPlatform
+    from vmkeeper.model.platform import LocalPlatform
 
     left = int(sys.argv[2])
     def step():

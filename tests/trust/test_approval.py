@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from support.keys import ISSUED, NOW, SecurityKey, Signer
 from support.trust import APPLIANCE, LIST, SSH, World, endorser_list, person, policy, principal, release
+from vmkeeper.model.decision import Approval, Block
 from vmkeeper.model.endorser import EndorserList
-from vmkeeper.model.site import Approval, Block
 from vmkeeper.trust.approval import Decision, decide
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers

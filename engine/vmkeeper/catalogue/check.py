@@ -16,7 +16,8 @@ from vmkeeper.catalogue.locking import lock_request, request_inputs
 from vmkeeper.documents.kinds import kind_of, misplaced
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.model.cluster import Cluster
-from vmkeeper.model.site import Approval, Block, Site
+from vmkeeper.model.decision import Approval, Block
+from vmkeeper.model.site import Site
 from vmkeeper.values import UUID_PATTERN
 
 FOLDERS = ("appliances", "imagelists", "endorsers", "sites", "clusters")

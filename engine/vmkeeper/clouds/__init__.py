@@ -1,22 +1,53 @@
-"""The clouds there are: one file each, one entry here."""
+"""The clouds there are: one folder or file each, one entry here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmkeeper.clouds.interface import Cloud
-from vmkeeper.model.site import Platform
+from vmkeeper.model.platform import Ec2Platform, LocalPlatform, OpenNebulaPlatform, OpenStackPlatform, Platform
 
 
-def connect(platform: Platform, *, site: str, folder: Path) -> Cloud:
-    """The cloud of a site. `folder` is the site's own, for clouds that live on this machine."""
-    from vmkeeper.clouds.local import LocalCloud
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose clouds they are and what is shown to them. Nothing in it is ever printed.
 
-    match platform.type:
-        case "local":
-            return LocalCloud(folder, owner=owner_of(site), platform=platform)
+    site: name of the site. home: the site's own folder, where clouds.yaml may lie. folder: for clouds that live on this
+    machine, and for what clients keep. login: (user, password) of credentials/NAME.yaml; raises UserError.
+    """
+
+    site: str
+    home: Path
+    folder: Path
+    login: Callable[[str], tuple[str, str]]
 
 
-def owner_of(site: str) -> str:
-    """The mark of a site's objects."""
-    return f"vmkeeper:{site}"
+def connect(platform: Platform, account: Account) -> Mapping[str, Cloud]:
+    """The places of a site's cloud by name, in the order of the site's file; "" where there is only one.
+
+    Nothing is asked of the clouds yet: each connects at its first call.
+    """
+    match platform:
+        case LocalPlatform():
+            from vmkeeper.clouds.local import LocalCloud
+
+            return {"": LocalCloud(account.folder, owner=owner_of(account.site), platform=platform)}
+        case OpenStackPlatform():
+            from vmkeeper.clouds.openstack.cloud import places as openstack_places
+
+            return openstack_places(platform, account)
+        case OpenNebulaPlatform():
+            from vmkeeper.clouds.opennebula.cloud import places as opennebula_places
+
+            return opennebula_places(platform, account)
+        case Ec2Platform():
+            from vmkeeper.clouds.ec2.cloud import places as ec2_places
+
+            return ec2_places(platform, account)
+
+
+def owner_of(site: str, place: str = "") -> str:
+    """The mark of a site's objects at one of its places ("" where it has only one)."""
+    return f"vmkeeper:{site}/{place}" if place else f"vmkeeper:{site}"

@@ -18,10 +18,11 @@ from pydantic import Field, StringConstraints
 from vmkeeper.errors import VmkeeperError
 from vmkeeper.model.appliance import Architecture, Format
 from vmkeeper.model.base import Document
+from vmkeeper.model.platform import Audience
 from vmkeeper.values import Name, Sha256, Sha512, Size, Time, Uuid, Version
 
-Owner = Annotated[str, StringConstraints(pattern=r"^vmkeeper:[a-z0-9._-]+$")]
-"""The mark on everything that one site made at a cloud: `vmkeeper:SITE`."""
+Owner = Annotated[str, StringConstraints(pattern=r"^vmkeeper:[a-z0-9._-]+(/[a-z0-9._-]+)?$")]
+"""The mark on everything that one site made at a cloud: `vmkeeper:SITE`, or `vmkeeper:SITE/PLACE` where the site has several places."""
 
 ImageState = Literal["incomplete", "active", "hidden"]
 MachineState = Literal["starting", "running", "stopped", "failed"]
@@ -54,11 +55,20 @@ class SourceFile(Document):
     """Of it."""
 
 
+ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()-]{0,126}$")]
+
+
 class ImageSpec(Document):
     """Everything a cloud is told about an image. All of it can be read back from the image."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()-]{0,126}$")]
-    """What users see. Not an identity: several images may bear one name."""
+    name: ImageName
+    """What users see of this version. Not an identity: several images may bear one name."""
+    alias: ImageName | None = None
+    """The stable name that the newest usable version of the appliance bears beside its own or in place of it, as the cloud has it."""
+    audience: Audience = Audience()
+    """Who may use it."""
+    adopted: Name | None = None
+    """The tool that had made it, where we took it over (`nifty`, `cloudkeeper`, `atrope`, `openstack-image-manager`)."""
     appliance: Name
     uuid: Uuid
     """The appliance's UUID (dc:identifier)."""
@@ -112,7 +122,17 @@ class CloudImage:
     hidden_since: datetime | None = None
     """When it was hidden; None unless `state` is hidden."""
     in_use: bool = False
-    """Whether a machine (of anybody, as far as the cloud tells) was made from it and still is there."""
+    """Whether a machine (of anybody, as far as the cloud tells) was made from it and still is there. Looked up only where an image
+    of ours is hidden or incomplete; False otherwise."""
+    drift: tuple[str, ...] = ()
+    """For an image of ours: what is otherwise at the cloud than its spec, hiding and the platform's settings say, each in a few words
+    (`visibility is private, not public`). `update` with the same spec mends it. Bytes that differ make the image `incomplete`."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """For an image without our mark: what others wrote on it, as far as the listing tells, for taking it over."""
+    size: int | None = None
+    """Bytes of its file as the cloud says, for an image without our mark; None where it does not tell."""
+    sha512: str | None = None
+    """Of its file as the cloud itself worked it out, for an image without our mark; None where it did not."""
 
 
 class MachineSpec(Document):
@@ -157,8 +177,8 @@ class CloudMachine:
     """Guest TCP port → (host, port) where it is reached."""
 
 
-class Cloud(Protocol):
-    """A cloud as one owner sees it.
+class ImageCloud(Protocol):
+    """The images of a cloud as one owner sees them.
 
     Every method may raise `Transient` (busy, unreachable: the next run tries again) and `UserError`
     (credentials, configuration). A call that raised may have had its effect all the same; calling it again
@@ -166,7 +186,7 @@ class Cloud(Protocol):
     """
 
     owner: str
-    """The mark put on and asked of everything: `vmkeeper:SITE`."""
+    """The mark put on and asked of everything: `vmkeeper:SITE` or `vmkeeper:SITE/PLACE`."""
 
     def images(self) -> tuple[CloudImage, ...]:
         """All images the account can see, ours and others', in one listing ordered by id. Complete, or it raises."""
@@ -179,7 +199,8 @@ class Cloud(Protocol):
         leaves nothing. What an upload that was cut off left behind does not show, or shows as incomplete and is
         taken over or removed by the next upload of the same key. Where an image of ours with the same key is there
         already, nothing is uploaded; it is made active, all that `spec` says holds of it but for its bytes, which stay
-        the ones it has, and it is returned. The file is never changed. Raises `NoRoom`.
+        the ones it has, and it is returned. The file is never changed. Room and quota are asked for before the bytes
+        go, where the cloud tells. An alias is borne only once the bytes are verified. Raises `NoRoom`.
         """
 
     def update(self, id: str, spec: ImageSpec, hidden_since: datetime | None) -> None:  # noqa: A002 - the field's name
@@ -189,8 +210,21 @@ class Cloud(Protocol):
         `Gone`, and ValueError where the spec has other bytes than the image.
         """
 
+    def adopt(self, id: str, spec: ImageSpec) -> None:  # noqa: A002
+        """Put our mark and `spec` on an image that bears nobody's mark of our kind; nothing else of it changes.
+
+        What the spec says otherwise than the image is drift afterwards. Where the cloud knows the image's SHA-512, it must be
+        the spec's: else raises `Refused` R14. Idempotent. Raises `NotOurs` for another owner's, `Gone`.
+        """
+
     def delete(self, id: str) -> None:  # noqa: A002
         """Remove an image and its bytes; one that is not there is fine. Raises `NotOurs`, `InUse`."""
+
+
+class MachineCloud(Protocol):
+    """The machines of a cloud as one owner sees them; errors as those of `ImageCloud`."""
+
+    owner: str
 
     def machines(self) -> tuple[CloudMachine, ...]:
         """All machines the account can see, in one listing ordered by name. Complete, or it raises."""
@@ -208,3 +242,7 @@ class Cloud(Protocol):
 
     def console(self, id: str) -> str:  # noqa: A002
         """The last 64 KiB or so of the serial console, control characters as they came; "" where the cloud has none."""
+
+
+class Cloud(ImageCloud, MachineCloud, Protocol):
+    """One place of a cloud: its images and its machines."""

@@ -27,7 +27,7 @@ from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec,
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.images.files import copy_hashed, remove_leftovers, reported, sync_folder, write_file
 from vmkeeper.model.base import Document
-from vmkeeper.model.site import LocalPlatform
+from vmkeeper.model.platform import LocalPlatform
 from vmkeeper.values import Time
 
 _STATES: dict[str, MachineState] = {"running": "running", "stopped": "stopped", "crashed": "failed"}
@@ -90,6 +90,12 @@ class LocalCloud:
             if not record.spec.same_bytes(spec):
                 raise ValueError(f"{id} has other bytes")
             self._say(id, record, ImageRecord(owner=self.owner, spec=spec, hidden_since=hidden_since))
+
+    def adopt(self, id: str, spec: ImageSpec) -> None:  # noqa: A002
+        """See `Cloud.adopt`. Nothing but vmkeeper makes images here, so there is nothing to take over."""
+        with self._locked():
+            if not self._ours(id).spec.same_bytes(spec):
+                raise NotOurs("the image is another one", where=id)
 
     def delete(self, id: str) -> None:  # noqa: A002
         """See `Cloud.delete`."""

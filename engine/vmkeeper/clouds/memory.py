@@ -96,6 +96,18 @@ class MemoryCloud:
                 raise ValueError(f"{id} has other bytes")
             self._put(replace(image, name=spec.name, spec=spec, state="active" if hidden_since is None else "hidden", hidden_since=hidden_since))
 
+    def adopt(self, id: str, spec: ImageSpec) -> None:  # noqa: A002
+        """See `Cloud.adopt`."""
+        with self._call("adopt"):
+            image = self.world.images.get(id)
+            if image is None:
+                raise Gone("there is no such image", where=id)
+            if image.owner not in (None, self.owner):
+                raise NotOurs("the image is somebody else's", where=id)
+            if image.sha512 not in (None, spec.sha512):
+                raise Refused("R14", "the bytes are not the ones that were endorsed", where=id)
+            self._put(replace(image, owner=self.owner, spec=spec))
+
     def delete(self, id: str) -> None:  # noqa: A002
         """See `Cloud.delete`."""
         with self._call("delete"):

@@ -14,7 +14,8 @@ from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.home import read_ca_folder
 from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_head, read_pins, sight
 from vmkeeper.images.files import write_file
-from vmkeeper.model.site import Approval, Site
+from vmkeeper.model.decision import Approval
+from vmkeeper.model.site import Site
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.source import parse_source
 from vmkeeper.repository.tree import Repository

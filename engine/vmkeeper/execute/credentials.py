@@ -71,6 +71,15 @@ def read_credentials(home: Path, name: Name, url: str) -> Credentials:
             return Credentials(origin(url), tls=_context(said, file))
 
 
+def read_login(home: Path, name: Name) -> tuple[str, str]:
+    """User and password of `type: basic`, for what is not a web server of files. Raises UserError, and says nothing of what they are."""
+    file = home / FOLDER / f"{name}.yaml"
+    said = _parsed(_private(file), file)
+    if not isinstance(said, Basic):
+        raise UserError("these credentials are not a user and a password", where=str(file), hint="write type: basic with user, password")
+    return said.user, said.password.get_secret_value()
+
+
 def _private(file: Path) -> bytes:
     """The bytes of a file that nobody but its owner can read."""
     if not file.is_file():

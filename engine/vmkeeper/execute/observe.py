@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vmkeeper.catalogue.catalogue import Catalogue
-from vmkeeper.clouds import connect as connect_cloud
+from vmkeeper.clouds import Account
+from vmkeeper.clouds import connect as connect_clouds
 from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Problems, Refused, UserError, VmkeeperError
+from vmkeeper.execute.credentials import read_login
 from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.foreign import Asking, Own, Signed, claims_of, see_foreign
 from vmkeeper.execute.home import SiteHome
@@ -87,7 +89,12 @@ class _Looking:
 
 def site_cloud(home: SiteHome, name: str) -> Cloud:
     """The cloud of a site, as the site's file said that was last in force here."""
-    return connect_cloud(site_document(home, name).platform, site=name, folder=home.cloud)
+    return next(iter(connect_clouds(site_document(home, name).platform, account_of(home, name)).values()))
+
+
+def account_of(home: SiteHome, name: str) -> Account:
+    """What a site's clouds are connected with."""
+    return Account(site=name, home=home.folder, folder=home.cloud, login=lambda credentials: read_login(home.folder, credentials))
 
 
 def site_document(home: SiteHome, name: str) -> Site:
@@ -125,7 +132,7 @@ def look(
         raise Refused("R20", "the pins are not those of this site", where=name, why=why, hint=hint)
     site_file = site_in_force(pins.site, judgement, home.site_file())
     site = read_site(site_file, name)
-    cloud = connect(site) if connect else connect_cloud(site.platform, site=name, folder=home.cloud)
+    cloud = connect(site) if connect else next(iter(connect_clouds(site.platform, account_of(home, name)).values()))
     images = cloud.images()
     cache = cache or ListCache(home.lists, pins.fetch.allowed_hosts)
     looking = _Looking(catalogue, pins, home, now, authorities, fetch, cache, progress, head, site, judgement, judgement.memory)

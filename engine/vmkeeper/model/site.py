@@ -11,26 +11,15 @@ from pydantic import Field, StringConstraints, model_validator
 
 from vmkeeper.model.appliance import Format
 from vmkeeper.model.base import Document, Inconsistent, repeated
+from vmkeeper.model.decision import Approval, Block, Hold
 from vmkeeper.model.endorser import Pattern
 from vmkeeper.model.foreign import ForeignList
 from vmkeeper.model.handler import Handler
-from vmkeeper.values import Duration, Name, Size, VersionConstraint
+from vmkeeper.model.platform import Audience, Platform
+from vmkeeper.model.service import Notifier, Report, Watch
+from vmkeeper.values import Duration, Name, Size
 
 Percent = Annotated[str, StringConstraints(pattern=r"^(100|[1-9]?[0-9])%$")]
-
-
-class LocalPlatform(Document):
-    """A folder of images and QEMU virtual machines on one computer."""
-
-    type: Literal["local"]
-    """The kind of platform."""
-    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
-    """auto probes KVM and falls back to software emulation."""
-    memory: Size = Size.parse("8GiB")
-    """What all virtual machines together may use."""
-
-
-Platform = Annotated[LocalPlatform, Field()]
 
 
 class Subscription(Document):
@@ -40,28 +29,6 @@ class Subscription(Document):
     """imagelists/NAME.yaml of this repository."""
     appliances: tuple[Pattern, ...] = ("*",)
     """Which appliances of it."""
-
-
-class Approval(Document):
-    """A decision to run what is endorsed; every field that is given must match."""
-
-    appliance: Pattern
-    """A name or a pattern."""
-    version: VersionConstraint = VersionConstraint("*")
-    """Which versions."""
-    endorser: Name | None = None
-    """Whose endorsement; left out, anyone's that counts."""
-
-
-class Block(Document):
-    """A decision not to run something, whatever else says so."""
-
-    appliance: Pattern
-    """A name or a pattern."""
-    version: VersionConstraint = VersionConstraint("*")
-    """Which versions."""
-    reason: Annotated[str, StringConstraints(min_length=1)]
-    """Why; shown to whoever asks why it does not run."""
 
 
 class Retirement(Document):
@@ -100,6 +67,32 @@ class Transfers(Document):
     is made of another file than the signed one is thrown away."""
 
 
+class Names(Document):
+    """What images are called at the cloud: Jinja2 templates.
+
+    Variables: `appliance`, `version`, `title`, `list`, `community`, `architecture`, `uuid`, `site`.
+    """
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=300)] = "{{ appliance }}-{{ version }}"
+    """Of every version."""
+    alias: Annotated[str, StringConstraints(max_length=300)] = "{{ appliance }}"
+    """Of the newest usable version of an appliance, in place of `image` where the cloud has no better way (see the cloud's own
+    documentation), so that users' scripts go on working. Empty: there is none."""
+
+
+class AudienceRule(Document):
+    """Who may use some of the images; of several rules the first that matches counts."""
+
+    appliances: tuple[Pattern, ...] = ("*",)
+    """Which appliances."""
+    lists: tuple[Name, ...] = ()
+    """Only of these image lists, own or foreign; none: of all."""
+    communities: tuple[str, ...] = ()
+    """Only of lists of these communities; `*` stands for any characters; none: of all."""
+    audience: Audience
+    """Who may use them."""
+
+
 class Site(Document):
     """One cloud."""
 
@@ -115,6 +108,14 @@ class Site(Document):
     """What the site decides to run."""
     block: tuple[Block, ...] = ()
     """What the site decides not to run; it wins over every approval."""
+    hold: tuple[Hold, ...] = ()
+    """What the site leaves as it is."""
+    audience: tuple[AudienceRule, ...] = ()
+    """Who may use the images; those that no rule matches are private to the account."""
+    names: Names = Names()
+    """What images are called at the cloud."""
+    drift: Literal["repair", "leave"] = "repair"
+    """What becomes of an image of ours that somebody changed or deleted at the cloud: it is made again what it should be, or it is told and left."""
     retire: Retirement = Retirement()
     """How fast old versions go."""
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("qcow2", "raw")
@@ -127,6 +128,12 @@ class Site(Document):
     """How image files come: how many at a time, and by which ways."""
     events: tuple[Handler, ...] = ()
     """Who is told what happens to images here."""
+    watch: Watch = Watch()
+    """How often `reconcile --watch` looks."""
+    notify: tuple[Notifier, ...] = ()
+    """Who gets messages of what runs came to."""
+    report: Report | None = None
+    """Where the site's status goes; left out, nowhere."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -140,4 +147,18 @@ class Site(Document):
                 raise Inconsistent(f"{one.name} begins like the names of images of {other}", "foreign", index, "name", hint=hint)
         if (index := repeated(one.name for one in self.events)) is not None:
             raise Inconsistent(f"two handlers are called {self.events[index].name}", "events", index, "name", hint="give one of them another name")
+        if (index := repeated(one.name for one in self.notify)) is not None:
+            raise Inconsistent(f"two notifiers are called {self.notify[index].name}", "notify", index, "name", hint="give one of them another name")
+        self._check_places()
         return self
+
+    def _check_places(self) -> None:
+        known = self.platform.place_names
+        if (index := repeated(known)) is not None:
+            raise Inconsistent(f"two places are called {known[index]}", "platform", "places", index, "name", hint="give one of them another name")
+        for field in ("approve", "block", "hold"):
+            for index, one in enumerate(getattr(self, field)):
+                for at, place in enumerate(one.places):
+                    if place not in known:
+                        hint = f"its places are {', '.join(known)}" if known else "the platform has one place only; leave places out"
+                        raise Inconsistent(f"the platform has no place {place}", field, index, "places", at, hint=hint)

@@ -13,8 +13,8 @@ from datetime import datetime
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.lists.hepix import HepixImage, HepixList, version_key
 from vmkeeper.model.appliance import Appliance, Format
+from vmkeeper.model.decision import Approval
 from vmkeeper.model.imagelist import ImageList, Listed
-from vmkeeper.model.site import Approval
 from vmkeeper.trust.approval import Decision, decide
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.said import Endorsement, SignedFile

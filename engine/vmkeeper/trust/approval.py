@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from vmkeeper.errors import Refused
-from vmkeeper.model.site import Approval, Block
+from vmkeeper.model.decision import Approval, Block
 from vmkeeper.trust.people import TrustedEndorsers, matches
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import Endorsement, Withdrawal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from vmkeeper.model.site import Approval
+from vmkeeper.model.decision import Approval
 from vmkeeper.trust.approval import Decision, decide
 from vmkeeper.trust.enactment import Enacted, Enactments
 from vmkeeper.trust.judge import Judgement
