@@ -14,12 +14,15 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from support.davserver import DavServer
+from support.realservers import Nginx, OpenSsh
 from support.webserver import WebServer
 from vmkeeper.images.targets import Target
 from vmkeeper.images.targets_files import FilesTarget
 from vmkeeper.images.targets_open import open_target
 
-KINDS = ("memory", "folder", "s3", "sftp", "http")
+WEB = ("http", "nginx")
+"""Places without folders, locks and names that change at once."""
+KINDS = ("memory", "folder", "s3", "sftp", "openssh", "http", "nginx")
 
 
 @dataclass
@@ -52,6 +55,8 @@ class Place:
     def break_after(self, changes: int) -> None:
         """From now on nothing changes any more after so many requests that change something, as when the publisher died."""
         self.broken = Breaking(changes)
+        if self.kind == "nginx":
+            pytest.skip("nginx cannot be told to break")
         if self.kind == "http":
             self.server.answer = lambda method, _path: 503 if method not in ("GET", "HEAD") and self.broken.strikes() else None
         elif self.kind == "sftp":
@@ -158,6 +163,35 @@ def http(work: Path, stack: ExitStack) -> Place:
     return Place("http", server.url, options, lambda: open_target(server.url, options), lambda: folder_files(root), _behind(root), server, url)
 
 
+def openssh(work: Path, stack: ExitStack) -> Place:
+    """One connection serves all that is opened, as for S3."""
+    pytest.importorskip("paramiko", reason="needs paramiko")
+    public = work / "openssh" / "public"
+    public.parent.mkdir()
+    server = stack.enter_context(OpenSsh(work))
+    address = f"{server.url}{public}"
+    first = open_target(address, server.options)
+    assert isinstance(first, FilesTarget)
+    places: list[Place] = []
+    seen = BreakingFiles(first._fs, places)
+
+    def opened() -> Target:
+        return FilesTarget(seen, first._root, first.name, whole=first._whole, failures=first._failures)
+
+    url = stack.enter_context(WebServer(public)).url
+    places.append(Place("openssh", address, server.options, opened, lambda: folder_files(public), _behind(public), server, url))
+    return places[0]
+
+
+def nginx(work: Path, stack: ExitStack) -> Place:
+    root = work / "dav"
+    root.mkdir()
+    options = {"username": "publisher", "password": "a secret word"}
+    server = stack.enter_context(Nginx(root, work, user=options["username"], password=options["password"]))
+    url = stack.enter_context(WebServer(root)).url
+    return Place("nginx", server.url, options, lambda: open_target(server.url, options), lambda: folder_files(root), _behind(root), server, url)
+
+
 def s3(endpoint: Any) -> Place:
     """One connection serves all that is opened, for making one takes long."""
     bucket, options = f"images-{secrets.token_hex(6)}", endpoint.options()
@@ -182,7 +216,7 @@ def s3(endpoint: Any) -> Place:
     return places[0]
 
 
-MAKERS: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "folder": folder, "sftp": sftp, "http": http}
+MAKERS: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "folder": folder, "sftp": sftp, "openssh": openssh, "http": http, "nginx": nginx}
 
 
 def place_of(kind: str, work: Path, moto: Callable[[], Any]) -> Iterator[Place]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from support.places import Place
+from support.places import WEB, Place
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.images.targets import SMALL, put_bytes
 from vmkeeper.images.targets_http import MANIFEST
@@ -108,7 +108,7 @@ def test_what_is_not_meant_never_has_the_name(place: Place, size: int, wrong: st
 
 
 def test_what_a_killed_run_left_is_not_shown_and_goes(place: Place) -> None:
-    if place.kind in ("http", "s3"):
+    if place.kind in (*WEB, "s3"):
         pytest.skip("nothing is left under another name there")
     put(place, {"a/list": b"one"})
     place.put_behind("a/.vmkeeper-new-0011223344556677", b"half")
@@ -122,7 +122,7 @@ def test_what_a_killed_run_left_is_not_shown_and_goes(place: Place) -> None:
 
 
 def test_one_publisher_at_a_time(place: Place) -> None:
-    if place.kind == "http":
+    if place.kind in WEB:
         pytest.skip("an HTTP server has no lock")
     first, second = place.open(), place.open()
     with first.alone():
@@ -147,7 +147,7 @@ def test_reading_changes_nothing(place: Place) -> None:
 
 
 def test_a_lock_that_nobody_prolongs_is_taken_over(place: Place) -> None:
-    if place.kind in ("http", "folder"):
+    if place.kind in (*WEB, "folder"):
         pytest.skip("has no lock that lasts")
     first, second = place.open(), place.open()
     holding = first.alone()
@@ -179,9 +179,8 @@ def test_a_place_that_is_not_there(place: Place) -> None:
         pytest.skip("is made when something is written")
     from vmkeeper.images.targets_open import open_target
 
-    nowhere = {"s3": "s3://no-such-bucket-here/public", "sftp": "sftp://publisher@127.0.0.1:1/public", "http": "http://127.0.0.1:1/images"}[
-        place.kind
-    ]
+    scheme = place.address.partition(":")[0]
+    nowhere = {"s3": "s3://no-such-bucket-here/public", "sftp": "sftp://publisher@127.0.0.1:1/public", "http": "http://127.0.0.1:1/images"}[scheme]
     with pytest.raises((UserError, Transient)) as caught:
         open_target(nowhere, place.options).files()
     assert caught.value.hint
