@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,10 @@ _DAY = 24 * _HOUR
 _MOMENT = 20
 """Seconds of processor time for a look at an image's header."""
 _SIGXFSZ = 25
+_MIB = 1 << 20
+_AT_ONCE = 4
+"""Processors that compare one image."""
+_WORTH_PARTS = 256 << 20
 _ROOM = 4 << 20
 """Free bytes below which a write that fails is taken to fail for want of room: for some formats qemu-img does not say why."""
 
@@ -159,20 +164,35 @@ def judged(source: Disk, target: Path, form: DiskForm, *, virtual_size: int) -> 
     if found.virtual_size != virtual_size or found.subformat != SUBFORMATS.get(form, ""):
         why = f"it is {found.format} {found.subformat}".rstrip() + f" of {int(found.virtual_size)} bytes"
         raise Refused("R26", "the converted image is not what was asked for", where=source.path.name, why=why)
-    if not same_content(source, Disk(target, format_of(form))):
+    if not same_content(source, Disk(target, format_of(form)), virtual_size=virtual_size):
         raise Refused("R26", "the converted image does not show a guest the same bytes", where=source.path.name)
     return found
 
 
-def same_content(one: Disk, other: Disk) -> bool:
-    """Whether a guest sees the same in two images. Both must have been sniffed."""
+def same_content(one: Disk, other: Disk, *, virtual_size: int = 0) -> bool:
+    """Whether a guest sees the same in two images. Both must have been sniffed.
+
+    virtual_size: bytes that a guest sees in both of them, where that is known: then several processors compare a part each.
+    """
+    parts = _parts(virtual_size, min(os.cpu_count() or 1, _AT_ONCE)) if virtual_size >= _WORTH_PARTS else [None]
+    with ThreadPoolExecutor(len(parts), thread_name_prefix="compare") as pool:
+        return all(pool.map(lambda part: _same_part(one, other, part), parts))
+
+
+def _same_part(one: Disk, other: Disk, part: Span | None) -> bool:
     try:
-        _qemu_img("compare", "-q", opened_as(one), opened_as(other), limit=_SLACK)
+        _qemu_img("compare", "-q", opened_as(one, part), opened_as(other, part), limit=_SLACK)
     except ProgramFailed as error:
         if error.result is not None and error.result.status == 1:
             return False
         raise
     return True
+
+
+def _parts(size: int, count: int) -> list[Span | None]:
+    """A disk in parts of whole MiB, the last one with what is left."""
+    step = -(-size // count // _MIB) * _MIB
+    return [Span(start, min(step, size - start)) for start in range(0, size, step)]
 
 
 def last_words(error: ProgramFailed) -> str:
@@ -181,12 +201,16 @@ def last_words(error: ProgramFailed) -> str:
     return said.rpartition("}': ")[2][-300:]
 
 
-def opened_as(disk: Disk) -> str:
-    """How qemu is told to open one file, or a part of it, as one format, and none beside it. Archives pad their members to 512 bytes."""
+def opened_as(disk: Disk, part: Span | None = None) -> str:
+    """How qemu is told to open one file, or a part of it, as one format, and none beside it. Archives pad their members to 512 bytes.
+
+    part: of what a guest sees.
+    """
     file: dict[str, Any] = {"driver": "file", "filename": str(disk.path.absolute())}
     if disk.span is not None:
         file = {"driver": "raw", "offset": disk.span.start, "size": -(-disk.span.size // 512) * 512, "file": file}
-    return "json:" + json.dumps(layered(disk.format, file))
+    options = layered(disk.format, file)
+    return "json:" + json.dumps(options if part is None else {"driver": "raw", "offset": part.start, "size": part.size, "file": options})
 
 
 def layered(form: str, file: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from vmkeeper.errors import VmkeeperError
 from vmkeeper.images.arriving import Arriving
 from vmkeeper.images.convert import DiskForm, Streamed, convert_streamed, identifier_of
+from vmkeeper.images.following import FollowingDigest
 from vmkeeper.images.jail import can_jail
 from vmkeeper.images.nbd import Server, send_file
 from vmkeeper.images.scratch import scratch
@@ -36,6 +37,8 @@ class Early:
 
     path: Path
     virtual_size: int
+    blob: Blob | None = None
+    """The file as content, where that was found out on the way."""
 
 
 class EarlyConversion:
@@ -92,8 +95,18 @@ class EarlyConversion:
             ours, theirs = socket.socketpair()
             with ours, theirs, Server(source, ours):
                 streamed = Streamed(theirs.fileno(), self._declared, found.virtual_size, self._stop)
-                convert_streamed(streamed, self._scratch / "disk", self.form, identifier=identifier_of(self._wanted.sha512))
-            return Early(self._scratch / "disk", found.virtual_size)
+                blob = self._written(streamed, self._scratch / "disk")
+            return Early(self._scratch / "disk", found.virtual_size, blob)
+
+    def _written(self, streamed: Streamed, target: Path) -> Blob | None:
+        """Convert; the digest where it can be had on the way: a raw disk is written in order."""
+        identifier = identifier_of(self._wanted.sha512)
+        if self.form != "raw":
+            convert_streamed(streamed, target, self.form, identifier=identifier)
+            return None
+        with FollowingDigest(target) as digest:
+            convert_streamed(streamed, target, self.form, identifier=identifier)
+            return digest.finish()
 
 
 class _Coming:

@@ -101,8 +101,11 @@ def prepared(
             yield _made(found, new, result, form)
 
 
-def compared(source: Disk, target: Path, form: DiskForm, virtual_size: int) -> Blob:
-    """Hash a converted file while qemu-img compares it with its source. Raises Refused (R26)."""
+def compared(source: Disk, target: Path, form: DiskForm, virtual_size: int, known: Blob | None = None) -> Blob:
+    """Hash a converted file, unless that was done on the way, while qemu-img compares it with its source. Raises Refused (R26)."""
+    if known is not None:
+        judged(source, target, form, virtual_size=virtual_size)
+        return known
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="compare") as pool:
         judging = pool.submit(judged, source, target, form, virtual_size=virtual_size)
@@ -151,7 +154,7 @@ def _converted_early(found: Opened, target: Path, form: DiskForm, early: EarlyCo
         return None
     made.path.rename(target)
     try:
-        blob = compared(found.disk, target, form, found.virtual_size)
+        blob = compared(found.disk, target, form, found.virtual_size, made.blob)
     except Refused as error:
         said(f"what was converted while it came does not serve: {error}")
         return None
