@@ -11,7 +11,8 @@ import pytest
 from support.endorsing import Site, make_site
 from support.keys import GpgHome
 from support.trust import APPLIANCE, release
-from vmkeeper.cli import app, endorser
+from support.typed import Typed
+from vmkeeper.cli import endorser
 from vmkeeper.execute.factory import Factory
 from vmkeeper.model.release import Release
 from vmkeeper.repository.tags import list_tags
@@ -26,31 +27,24 @@ def gpg() -> Iterator[GpgHome]:
     home.close()
 
 
-class Typed:
-    """Types commands in the repository; `out` and `err` are what the last one said."""
+class Typing(Typed):
+    """Types commands in the repository."""
 
     def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.site, self._patch, self._capsys = site, monkeypatch, capsys
-        monkeypatch.chdir(site.folder)
+        super().__init__(site.folder, monkeypatch, capsys)
+        self.site = site
         monkeypatch.setenv("VMKEEPER_STORE", str(site.keys.parent / "store"))
-
-    def __call__(self, *words: str) -> int:
-        self._patch.setattr("sys.argv", ["vmkeeper", *words])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(ended.value.code or 0)
 
     def tags(self) -> list[str]:
         return [ref.name for ref in list_tags(self.site.repository, "endorse/", "withdraw/")]
 
 
 @pytest.fixture
-def vmkeeper(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    return Typed(make_site(tmp_path, gpg, monkeypatch), monkeypatch, capsys)
+def vmkeeper(tmp_path: Path, gpg: GpgHome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typing:
+    return Typing(make_site(tmp_path, gpg, monkeypatch), monkeypatch, capsys)
 
 
-def test_endorsing_shows_the_evidence_and_signs(vmkeeper: Typed) -> None:
+def test_endorsing_shows_the_evidence_and_signs(vmkeeper: Typing) -> None:
     assert vmkeeper("endorse", APPLIANCE, "--yes") == 0
     for expected in (
         f"{APPLIANCE} 2026.5.1.1, built from",
@@ -65,7 +59,7 @@ def test_endorsing_shows_the_evidence_and_signs(vmkeeper: Typed) -> None:
     assert vmkeeper.tags() == [TAG]
 
 
-def test_nothing_is_signed_unasked(vmkeeper: Typed) -> None:
+def test_nothing_is_signed_unasked(vmkeeper: Typing) -> None:
     assert vmkeeper("endorse", APPLIANCE) == 1
     assert "nobody is here to confirm" in vmkeeper.err
     assert "--yes" in vmkeeper.err
@@ -78,7 +72,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("answer", "status", "signed"), [("y", 0, True), ("n", 1, False)])
-def test_a_person_at_the_terminal_is_asked(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch, answer: str, status: int, signed: bool) -> None:
+def test_a_person_at_the_terminal_is_asked(vmkeeper: Typing, monkeypatch: pytest.MonkeyPatch, answer: str, status: int, signed: bool) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
     assert vmkeeper("endorse", APPLIANCE) == status
     assert f"Endorse {APPLIANCE} 2026.5.1.1 as alice of examples?" in vmkeeper.out
@@ -86,7 +80,7 @@ def test_a_person_at_the_terminal_is_asked(vmkeeper: Typed, monkeypatch: pytest.
     assert ("nothing was signed" in vmkeeper.err) != signed
 
 
-def test_withdrawing_signs_once(vmkeeper: Typed) -> None:
+def test_withdrawing_signs_once(vmkeeper: Typing) -> None:
     vmkeeper("endorse", APPLIANCE, "--yes")
     words = ("withdraw", APPLIANCE, "--version", "2026.5.1.1", "--reason", "CVE-2026-1", "--key", vmkeeper.site.bob, "--list", "examples", "--yes")
     assert vmkeeper(*words) == 0
@@ -110,13 +104,13 @@ def test_withdrawing_signs_once(vmkeeper: Typed) -> None:
         (("withdraw", APPLIANCE, "--version", "1", "--reason", "x", "--yes"), "has endorsed"),
     ],
 )
-def test_what_cannot_be_signed_is_explained_with_a_way_out(vmkeeper: Typed, words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_signed_is_explained_with_a_way_out(vmkeeper: Typing, words: tuple[str, ...], said: str) -> None:
     assert vmkeeper(*words) == 1
     assert said in vmkeeper.err
     assert vmkeeper.tags() == []
 
 
-def test_a_rebuild_with_other_bytes_is_not_signed(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_with_other_bytes_is_not_signed(vmkeeper: Typing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endorser, "_rebuilder", lambda _: lambda release: {file.format: "0" * 128 for file in release.files})
     assert vmkeeper("endorse", APPLIANCE, "--yes", "--rebuild") == 1
     assert "gives other bytes" in vmkeeper.err
@@ -124,7 +118,7 @@ def test_a_rebuild_with_other_bytes_is_not_signed(vmkeeper: Typed, monkeypatch: 
     assert vmkeeper.tags() == []
 
 
-def test_a_rebuild_is_of_the_release_and_compared(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_rebuild_is_of_the_release_and_compared(vmkeeper: Typing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VMKEEPER_CACHE", str(tmp_path / "cache"))
     asked: list[str] = []
 

@@ -4,51 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support import producer as production
 from support.producer import Producer
 from support.telling import write_program
+from support.typed import TypedAtSite
 from support.webserver import WebServer
-from vmkeeper.cli import app, session
 
 INIT = ("site", "init", "here", "--allow-host", "127.0.0.1", "--yes", "--ca")
 
 
-class Typed:
-    def __init__(self, producer: Producer, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.producer, self.home = producer, home
-        self._patch, self._capsys = monkeypatch, capsys
-        monkeypatch.setenv("VMKEEPER_SITE_HOME", str(home))
-        monkeypatch.chdir(producer.repo.folder)
-        monkeypatch.setattr(session.Session, "now", production.NOW)
-        self.ca = str(producer.authority.write(home.parent))
-
-    def __call__(self, *words: str) -> int:
-        self._patch.setattr("sys.argv", ["vmkeeper", *words])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(ended.value.code or 0)
-
-    def json(self, *words: str) -> Any:
-        import json
-
-        self.status = self(*words, "--output", "json")
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[TypedAtSite]:
     with WebServer(tmp_path / "www") as server:
         producer = Producer(tmp_path / "www", server.url, tmp_path)
         producer.all("debian-12", "2026.11.1")
-        yield Typed(producer, tmp_path / "home", monkeypatch, capsys)
+        yield TypedAtSite(producer, tmp_path / "home", monkeypatch, capsys)
 
 
-def test_what_waits_is_shown_tried_again_and_left_out(vmkeeper: Typed) -> None:
+def test_what_waits_is_shown_tried_again_and_left_out(vmkeeper: TypedAtSite) -> None:
     vmkeeper.producer.site(events=[{"name": "push", "program": "push"}, {"name": "list", "file": "list.jsonl"}])
     assert vmkeeper(*INIT, vmkeeper.ca) == 0
     assert vmkeeper("site", "events", "here") == 0
@@ -84,7 +59,7 @@ def test_what_waits_is_shown_tried_again_and_left_out(vmkeeper: Typed) -> None:
     assert "it has push, list" in vmkeeper.err
 
 
-def test_a_site_without_handlers_says_so(vmkeeper: Typed) -> None:
+def test_a_site_without_handlers_says_so(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     vmkeeper("reconcile", "here")
     assert vmkeeper("site", "events", "here", "--deliver") == 0
@@ -92,7 +67,7 @@ def test_a_site_without_handlers_says_so(vmkeeper: Typed) -> None:
     assert not (vmkeeper.home / "events").exists()
 
 
-def test_what_a_handler_says_is_escaped(vmkeeper: Typed) -> None:
+def test_what_a_handler_says_is_escaped(vmkeeper: TypedAtSite) -> None:
     vmkeeper.producer.site(events=[{"name": "push", "program": "push"}])
     vmkeeper(*INIT, vmkeeper.ca)
     write_program(vmkeeper.home, "push", "#!/bin/sh\nprintf '\\033[31mred\\n'; exit 1\n")

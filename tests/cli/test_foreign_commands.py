@@ -9,32 +9,20 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from support import producer as production
 from support.foreign import Organisation, approved, image_uuid
 from support.producer import SITE, Producer
+from support.typed import TypedAtSite
 from support.webserver import WebServer
-from vmkeeper.cli import app, session
 
 
-class Typed:
-    """Types commands in a repository; `out` and `err` are what the last one said."""
+class Typing(TypedAtSite):
+    """Types commands in a repository whose site takes a foreign list."""
 
     def __init__(
         self, producer: Producer, org: Organisation, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        self.producer, self.org, self.home = producer, org, home
-        self._patch, self._capsys = monkeypatch, capsys
-        monkeypatch.setenv("VMKEEPER_SITE_HOME", str(home))
-        monkeypatch.chdir(producer.repo.folder)
-        monkeypatch.setattr(session.Session, "now", production.NOW)
-        self.ca = str(producer.authority.write(home.parent))
-
-    def __call__(self, *words: str) -> int:
-        self._patch.setattr("sys.argv", ["vmkeeper", *words])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(ended.value.code or 0)
+        super().__init__(producer, home, monkeypatch, capsys)
+        self.org = org
 
     def site(self, **changes: object) -> None:
         """Accept another file of the site."""
@@ -45,18 +33,18 @@ class Typed:
 
 
 @pytest.fixture
-def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typing]:
     with WebServer(tmp_path / "www") as server:
         producer, org = Producer(tmp_path / "www", server.url, tmp_path), Organisation(server)
         producer.all("debian-12", "2026.11.1")
         org.offer("Ubuntu 22.04")
         org.publish()
-        typed = Typed(producer, org, tmp_path / "home", monkeypatch, capsys)
+        typed = Typing(producer, org, tmp_path / "home", monkeypatch, capsys)
         typed.site()
         yield typed
 
 
-def test_from_waiting_to_running(vmkeeper: Typed) -> None:
+def test_from_waiting_to_running(vmkeeper: Typing) -> None:
     assert vmkeeper("site", "plan", "here") == 0
     assert "register  debian-12 2026.11.1" in vmkeeper.out
     assert "note     science-ubuntu-22.04 1.0: it waits for a decision" in vmkeeper.out
@@ -73,7 +61,7 @@ def test_from_waiting_to_running(vmkeeper: Typed) -> None:
 
 
 @pytest.mark.parametrize("asked", ["science-ubuntu-22.04", "science-*", image_uuid("science-Ubuntu 22.04")])
-def test_why_takes_names_patterns_and_uuids(vmkeeper: Typed, asked: str) -> None:
+def test_why_takes_names_patterns_and_uuids(vmkeeper: Typing, asked: str) -> None:
     vmkeeper.site(approve=approved("debian-12", "science-*"))
     vmkeeper("reconcile", "here")
     assert vmkeeper("why", asked, "--site", "here") == 0
@@ -81,7 +69,7 @@ def test_why_takes_names_patterns_and_uuids(vmkeeper: Typed, asked: str) -> None
     assert "debian-12 2026" not in vmkeeper.out
 
 
-def test_why_says_what_is_wrong_with_the_list_and_only_with_that_one(vmkeeper: Typed) -> None:
+def test_why_says_what_is_wrong_with_the_list_and_only_with_that_one(vmkeeper: Typing) -> None:
     vmkeeper.site(approve=approved("debian-12", "science-*"))
     vmkeeper("reconcile", "here")
     vmkeeper.org.page.statuses = [503] * 9
@@ -92,14 +80,14 @@ def test_why_says_what_is_wrong_with_the_list_and_only_with_that_one(vmkeeper: T
     assert "science" not in vmkeeper.out
 
 
-def test_why_tells_of_an_image_that_cannot_be_taken(vmkeeper: Typed) -> None:
+def test_why_tells_of_an_image_that_cannot_be_taken(vmkeeper: Typing) -> None:
     vmkeeper.org.offer("Ubuntu 22.04", "next")
     vmkeeper.org.publish()
     assert vmkeeper("why", "science-ubuntu-22.04", "--site", "here") == 0
     assert "science-ubuntu-22.04 next: the list's entry cannot be taken: its version next cannot be compared" in vmkeeper.out
 
 
-def test_log_names_the_list_and_who_signed_it(vmkeeper: Typed) -> None:
+def test_log_names_the_list_and_who_signed_it(vmkeeper: Typing) -> None:
     vmkeeper.site(approve=approved("debian-12", "science-*"))
     vmkeeper("reconcile", "here")
     assert vmkeeper("log", "science-ubuntu-22.04", "--site", "here") == 0
@@ -115,7 +103,7 @@ def test_log_names_the_list_and_who_signed_it(vmkeeper: Typed) -> None:
     assert "policy" in vmkeeper.out
 
 
-def test_status_shows_foreign_lists_with_their_signers(vmkeeper: Typed) -> None:
+def test_status_shows_foreign_lists_with_their_signers(vmkeeper: Typing) -> None:
     vmkeeper.site(
         approve=approved("debian-12", "science-*"), foreign=[vmkeeper.org.entry(), vmkeeper.org.entry(name="other", url="http://127.0.0.1:1/x")]
     )
@@ -130,7 +118,7 @@ def test_status_shows_foreign_lists_with_their_signers(vmkeeper: Typed) -> None:
     assert "signer" not in lists["main"]
 
 
-def test_a_cluster_starts_from_a_foreign_image(vmkeeper: Typed) -> None:
+def test_a_cluster_starts_from_a_foreign_image(vmkeeper: Typing) -> None:
     cluster = {
         "name": "demo",
         "title": "Demo",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.governing import Court, Person, by_ssh
-from vmkeeper.cli import app
+from support.typed import Typed
 from vmkeeper.execute.governance import proposed
 from vmkeeper.repository.tags import list_tags
 
@@ -27,21 +27,16 @@ class Terminal(io.StringIO):
         return True
 
 
-class Typed:
-    """Types commands in the repository; `out` and `err` are what the last one said."""
+class Typing(Typed):
+    """Types commands in the repository, with somebody's key."""
 
     def __init__(self, court: Court, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.court, self.people, self._patch, self._capsys = court, people, monkeypatch, capsys
-        monkeypatch.chdir(court.repo.folder)
+        super().__init__(court.repo.folder, monkeypatch, capsys)
+        self.court, self.people = court, people
         monkeypatch.setattr("sys.stdin", io.StringIO())
 
     def __call__(self, *words: str, by: str = "") -> int:
-        typed = [*words, *(("--key", self.people[by].key) if by else ())]
-        self._patch.setattr("sys.argv", ["vmkeeper", *typed])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(ended.value.code or 0)
+        return super().__call__(*words, *(("--key", self.people[by].key) if by else ()))
 
     def answers(self, text: str) -> None:
         self._patch.setattr("sys.stdin", Terminal(f"{text}\n"))
@@ -51,22 +46,22 @@ class Typed:
 
 
 @pytest.fixture
-def vmkeeper(tmp_path: Path, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+def vmkeeper(tmp_path: Path, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typing:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for name in ("VMKEEPER_SITE_HOME", "VMKEEPER_BUILDER_KEY", "SSH_AUTH_SOCK"):
         monkeypatch.delenv(name, raising=False)
-    return Typed(Court(tmp_path / "repository.git"), people, monkeypatch, capsys)
+    return Typing(Court(tmp_path / "repository.git"), people, monkeypatch, capsys)
 
 
-def sign(vmkeeper: Typed, by: str, *words: str) -> int:
+def sign(vmkeeper: Typing, by: str, *words: str) -> int:
     return vmkeeper("policy", "sign", "--yes", *words, by=by)
 
 
 # policy show, policy sign
 
 
-def test_from_nothing_to_a_policy_in_force(vmkeeper: Typed) -> None:
+def test_from_nothing_to_a_policy_in_force(vmkeeper: Typing) -> None:
     alice, bob, carol = (vmkeeper.people[name] for name in ("alice", "bob", "carol"))
     vmkeeper.court.propose(alice, bob, quorum=2, endorsers=(carol,))
     assert vmkeeper("policy", "show") == 0
@@ -96,7 +91,7 @@ def test_from_nothing_to_a_policy_in_force(vmkeeper: Typed) -> None:
     assert vmkeeper.out == "Nothing to sign: endorsers/ is policy 1, which is in force. Give --valid to renew it.\n"
 
 
-def test_a_renewal_is_told_and_signed_alike(vmkeeper: Typed) -> None:
+def test_a_renewal_is_told_and_signed_alike(vmkeeper: Typing) -> None:
     alice, bob = vmkeeper.people["alice"], vmkeeper.people["bob"]
     vmkeeper.court.propose(alice, bob, quorum=2)
     sign(vmkeeper, "alice"), sign(vmkeeper, "bob")
@@ -109,7 +104,7 @@ def test_a_renewal_is_told_and_signed_alike(vmkeeper: Typed) -> None:
     assert "It is in force." in vmkeeper.out
 
 
-def test_an_expired_policy_is_said(vmkeeper: Typed) -> None:
+def test_an_expired_policy_is_said(vmkeeper: Typing) -> None:
     vmkeeper.court.propose(vmkeeper.people["alice"])
     vmkeeper.court.later(days=-3)
     vmkeeper.court.sign(vmkeeper.people["alice"], "1d")
@@ -119,7 +114,7 @@ def test_an_expired_policy_is_said(vmkeeper: Typed) -> None:
     assert "Signed policy/2/alice" in vmkeeper.out
 
 
-def test_json_says_the_same(vmkeeper: Typed) -> None:
+def test_json_says_the_same(vmkeeper: Typing) -> None:
     vmkeeper.court.propose(vmkeeper.people["alice"])
     assert vmkeeper("policy", "show", "--output", "json") == 0
     assert json.loads(vmkeeper.out) == {
@@ -133,7 +128,7 @@ def test_json_says_the_same(vmkeeper: Typed) -> None:
     assert (shown["in_force"]["number"], len(shown["in_force"]["sha512"]), shown["proposed"]) == (1, 128, None)
 
 
-def test_nothing_is_signed_without_a_yes(vmkeeper: Typed) -> None:
+def test_nothing_is_signed_without_a_yes(vmkeeper: Typing) -> None:
     vmkeeper.court.propose(vmkeeper.people["alice"])
     assert vmkeeper("policy", "sign", by="alice") == 1
     assert "nobody is here to confirm the signature" in vmkeeper.err
@@ -156,7 +151,7 @@ def test_nothing_is_signed_without_a_yes(vmkeeper: Typed) -> None:
         (("--key", "/nonexistent/key"), "/nonexistent/key"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_signed(vmkeeper: Typed, words: tuple[str, ...], expected: str) -> None:
+def test_what_cannot_be_is_said_before_anything_is_signed(vmkeeper: Typing, words: tuple[str, ...], expected: str) -> None:
     vmkeeper.court.propose(vmkeeper.people["alice"])
     by = "" if "--key" in words else "alice"
     assert vmkeeper("policy", "sign", "--yes", *words, by=by) == 1
@@ -164,7 +159,7 @@ def test_what_cannot_be_is_said_before_anything_is_signed(vmkeeper: Typed, words
     assert vmkeeper.tags() == []
 
 
-def test_a_replaced_signature_is_pushed_with_force(vmkeeper: Typed) -> None:
+def test_a_replaced_signature_is_pushed_with_force(vmkeeper: Typing) -> None:
     alice, bob, carol = (vmkeeper.people[name] for name in ("alice", "bob", "carol"))
     vmkeeper.court.propose(alice, bob, quorum=2)
     sign(vmkeeper, "alice")
@@ -176,7 +171,7 @@ def test_a_replaced_signature_is_pushed_with_force(vmkeeper: Typed) -> None:
     assert "git push --force origin refs/tags/policy/1/alice" in vmkeeper.out
 
 
-def test_it_is_about_the_followed_branch_wherever_one_stands(vmkeeper: Typed) -> None:
+def test_it_is_about_the_followed_branch_wherever_one_stands(vmkeeper: Typing) -> None:
     """What is signed on another branch counts nowhere."""
     git = vmkeeper.court.repo.git
     vmkeeper.court.propose(vmkeeper.people["alice"])
@@ -191,7 +186,7 @@ def test_it_is_about_the_followed_branch_wherever_one_stands(vmkeeper: Typed) ->
     assert proposed(vmkeeper.court.chamber).in_force
 
 
-def test_a_policy_that_fell_is_told_with_the_way_out(vmkeeper: Typed) -> None:
+def test_a_policy_that_fell_is_told_with_the_way_out(vmkeeper: Typing) -> None:
     alice, bob = vmkeeper.people["alice"], vmkeeper.people["bob"]
     vmkeeper.court.propose(alice, bob)
     sign(vmkeeper, "alice")
@@ -207,7 +202,7 @@ def test_a_policy_that_fell_is_told_with_the_way_out(vmkeeper: Typed) -> None:
     assert "It is in force." in vmkeeper.out
 
 
-def test_a_list_that_is_dropped_goes_with_its_policy(vmkeeper: Typed) -> None:
+def test_a_list_that_is_dropped_goes_with_its_policy(vmkeeper: Typing) -> None:
     vmkeeper.court.propose(vmkeeper.people["alice"], endorsers=(vmkeeper.people["carol"],))
     sign(vmkeeper, "alice")
     vmkeeper.court.repo.commit({"endorsers/team.yaml": None})
@@ -218,7 +213,7 @@ def test_a_list_that_is_dropped_goes_with_its_policy(vmkeeper: Typed) -> None:
     assert vmkeeper.out.endswith("Publish it together with the commit: git push --atomic origin main refs/tags/policy/2/alice\n")
 
 
-def test_a_tree_that_is_no_policy_is_refused_with_its_place(vmkeeper: Typed) -> None:
+def test_a_tree_that_is_no_policy_is_refused_with_its_place(vmkeeper: Typing) -> None:
     vmkeeper.court.repo.commit({"endorsers/policy.yaml": "title: [\n"})
     for words in (("policy", "show"), ("policy", "sign", "--yes", "--key", vmkeeper.people["alice"].key)):
         assert vmkeeper(*words) == 1
@@ -226,7 +221,7 @@ def test_a_tree_that_is_no_policy_is_refused_with_its_place(vmkeeper: Typed) -> 
         assert "R21" in vmkeeper.err
 
 
-def test_no_endorsers_folder_is_said(vmkeeper: Typed) -> None:
+def test_no_endorsers_folder_is_said(vmkeeper: Typing) -> None:
     assert vmkeeper("policy", "show") == 1
     assert "endorsers" in vmkeeper.err
 
@@ -235,18 +230,18 @@ def test_no_endorsers_folder_is_said(vmkeeper: Typed) -> None:
 
 
 @pytest.fixture
-def governed(vmkeeper: Typed) -> Typed:
+def governed(vmkeeper: Typing) -> Typing:
     vmkeeper.court.propose(vmkeeper.people["alice"], vmkeeper.people["bob"], endorsers=(vmkeeper.people["carol"],))
     sign(vmkeeper, "alice")
     vmkeeper.court.endorse(vmkeeper.people["carol"], "1.1")
     return vmkeeper
 
 
-def revocation(vmkeeper: Typed, *words: str) -> tuple[str, ...]:
+def revocation(vmkeeper: Typing, *words: str) -> tuple[str, ...]:
     return ("policy", "revoke", "carol", "--void", vmkeeper.court.key(vmkeeper.people["carol"]).id, "--reason", "a stolen laptop", *words)
 
 
-def test_a_revocation_is_asked_for_in_words_that_say_what_it_does(governed: Typed) -> None:
+def test_a_revocation_is_asked_for_in_words_that_say_what_it_does(governed: Typing) -> None:
     carol = governed.court.key(governed.people["carol"]).id
     governed.answers("n")
     assert governed(*revocation(governed), by="bob") == 1
@@ -258,7 +253,7 @@ def test_a_revocation_is_asked_for_in_words_that_say_what_it_does(governed: Type
     assert governed.out == "Signed revoke/carol/bob/1.\nPublish it with: git push origin refs/tags/revoke/carol/bob/1\n"
 
 
-def test_a_revocation_that_makes_no_sense_is_refused(governed: Typed) -> None:
+def test_a_revocation_that_makes_no_sense_is_refused(governed: Typing) -> None:
     assert governed(*revocation(governed, "--yes"), by="mallory") == 1
     assert "may not revoke a key of carol" in governed.err
     assert governed(*revocation(governed, "--yes", "--stands-by", "7"), by="bob") == 1
@@ -272,7 +267,7 @@ def test_a_revocation_that_makes_no_sense_is_refused(governed: Typed) -> None:
 # approve
 
 
-def test_an_approval_shows_the_file_and_asks(governed: Typed) -> None:
+def test_an_approval_shows_the_file_and_asks(governed: Typing) -> None:
     governed.court.repo.commit({"sites/here.yaml": "title: Here\nplatform: {type: local}\n"})
     assert governed("approve", "here", by="alice") == 1
     assert "--yes" in governed.err
@@ -284,7 +279,7 @@ def test_an_approval_shows_the_file_and_asks(governed: Typed) -> None:
     assert "Approved already: approve/here/1/ann." in governed.out
 
 
-def test_who_approves_is_in_gits_configuration(governed: Typed) -> None:
+def test_who_approves_is_in_gits_configuration(governed: Typing) -> None:
     governed.court.repo.commit({"sites/here.yaml": "title: Here\n"})
     assert governed("approve", "here", "--yes", by="alice") == 1
     assert "give --as NAME" in governed.err
@@ -293,13 +288,13 @@ def test_who_approves_is_in_gits_configuration(governed: Typed) -> None:
     assert "Signed approve/here/1/ann." in governed.out
 
 
-def test_a_file_that_is_not_there_is_said_before_anybody_is_asked(governed: Typed) -> None:
+def test_a_file_that_is_not_there_is_said_before_anybody_is_asked(governed: Typing) -> None:
     assert governed("approve", "there", "--as", "ann", by="alice") == 1
     assert "sites/there.yaml" in governed.err
     assert "write and commit it first" in governed.err
 
 
-def test_control_characters_of_a_file_do_not_reach_the_terminal(governed: Typed) -> None:
+def test_control_characters_of_a_file_do_not_reach_the_terminal(governed: Typing) -> None:
     governed.court.repo.commit({"sites/here.yaml": b"title: \x1b[2J\xe2\x80\xae evil\n"})
     governed("approve", "here", "--as", "ann", "--yes", by="alice")
     assert "\x1b" not in governed.out
@@ -309,7 +304,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(governed: Typed)
 # freshness
 
 
-def test_a_freshness_statement_tells_what_it_names(vmkeeper: Typed) -> None:
+def test_a_freshness_statement_tells_what_it_names(vmkeeper: Typing) -> None:
     court, people = vmkeeper.court, vmkeeper.people
     builders = [{"name": "ci", "id": "https://ci.example.org", "keys": [people["ci"].listed]}]
     court.propose(people["alice"], endorsers=(people["carol"],), builders=builders, freshness={"signers": ["ci"]})

@@ -8,46 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from support import producer as production
 from support.producer import Producer
+from support.typed import TypedAtSite
 from support.webserver import WebServer
-from vmkeeper.cli import app, session
 
 INIT = ("site", "init", "here", "--allow-host", "127.0.0.1", "--yes", "--ca")
 
 
-class Typed:
-    """Types commands in a repository; `out` and `err` are what the last one said."""
-
-    def __init__(self, producer: Producer, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.producer, self.home = producer, home
-        self._patch, self._capsys = monkeypatch, capsys
-        monkeypatch.setenv("VMKEEPER_SITE_HOME", str(home))
-        monkeypatch.chdir(producer.repo.folder)
-        monkeypatch.setattr(session.Session, "now", production.NOW)
-        self.ca = str(producer.authority.write(home.parent))
-
-    def __call__(self, *words: str) -> int:
-        self._patch.setattr("sys.argv", ["vmkeeper", *words])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        self.out, self.err = self._capsys.readouterr()
-        return int(ended.value.code or 0)
-
-    def json(self, *words: str) -> dict:
-        self.status = self(*words, "--output", "json")
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+def vmkeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[TypedAtSite]:
     with WebServer(tmp_path / "www") as server:
         producer = Producer(tmp_path / "www", server.url, tmp_path)
         producer.all("debian-12", "2026.11.1")
-        yield Typed(producer, tmp_path / "home", monkeypatch, capsys)
+        yield TypedAtSite(producer, tmp_path / "home", monkeypatch, capsys)
 
 
-def test_from_nothing_to_an_image_and_a_second_run_that_says_so(vmkeeper: Typed) -> None:
+def test_from_nothing_to_an_image_and_a_second_run_that_says_so(vmkeeper: TypedAtSite) -> None:
     assert vmkeeper(*INIT, vmkeeper.ca) == 0
     assert "alice" in vmkeeper.out
     assert "Next: vmkeeper reconcile here" in vmkeeper.out
@@ -65,13 +41,13 @@ def test_from_nothing_to_an_image_and_a_second_run_that_says_so(vmkeeper: Typed)
     assert "endorsed by alice" in vmkeeper.out
 
 
-def test_pinning_again_says_that_it_is_so_already(vmkeeper: Typed) -> None:
+def test_pinning_again_says_that_it_is_so_already(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     assert vmkeeper(*INIT, vmkeeper.ca) == 0
     assert "pinned already" in vmkeeper.out
 
 
-def test_pinning_is_asked_for(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinning_is_asked_for(vmkeeper: TypedAtSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("typer.confirm", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert vmkeeper("site", "init", "here", "--allow-host", "127.0.0.1", "--ca", vmkeeper.ca) == 130
     assert not (vmkeeper.home / "pins.yaml").exists()
@@ -80,33 +56,33 @@ def test_pinning_is_asked_for(vmkeeper: Typed, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "words", [("--ca", "absent.pem"), ("--ca", "HEAD"), ("--ca", "{ca}", "--signer", "HEAD"), ("--ca", "{ca}", "--signer", "absent")]
 )
-def test_certificates_that_are_none_are_refused_by_name(vmkeeper: Typed, words: tuple[str, ...]) -> None:
+def test_certificates_that_are_none_are_refused_by_name(vmkeeper: TypedAtSite, words: tuple[str, ...]) -> None:
     typed = [word.format(ca=vmkeeper.ca) for word in words]
     assert vmkeeper("site", "init", "here", "--yes", *typed) == 1
     assert Path(typed[-1]).name in vmkeeper.err or "certificate" in vmkeeper.err
     assert not (vmkeeper.home / "pins.yaml").exists()
 
 
-def test_a_host_that_is_not_allowed_is_named_with_the_way_out(vmkeeper: Typed) -> None:
+def test_a_host_that_is_not_allowed_is_named_with_the_way_out(vmkeeper: TypedAtSite) -> None:
     assert vmkeeper("site", "init", "here", "--ca", vmkeeper.ca, "--yes") == 1
     assert "127.0.0.1" in vmkeeper.err
     assert "R27" in vmkeeper.err
 
 
-def test_without_pins_every_command_says_how_to_get_them(vmkeeper: Typed) -> None:
+def test_without_pins_every_command_says_how_to_get_them(vmkeeper: TypedAtSite) -> None:
     for words in (("reconcile", "here"), ("site", "plan", "here"), ("status", "here"), ("why", "debian-12", "--site", "here")):
         assert vmkeeper(*words) == 1
         assert "vmkeeper site init" in vmkeeper.err
 
 
-def test_a_home_of_another_site_is_refused(vmkeeper: Typed) -> None:
+def test_a_home_of_another_site_is_refused(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     assert vmkeeper("reconcile", "hree") == 1
     assert "they are for here" in vmkeeper.err
     assert "[R20]" in vmkeeper.err
 
 
-def test_a_broken_list_is_reported_and_the_status_is_1(vmkeeper: Typed) -> None:
+def test_a_broken_list_is_reported_and_the_status_is_1(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     vmkeeper("reconcile", "here")
     (vmkeeper.producer.folder / "main/imagelist.signed").write_text("nonsense")
@@ -115,7 +91,7 @@ def test_a_broken_list_is_reported_and_the_status_is_1(vmkeeper: Typed) -> None:
     assert "its images stay as they are" in vmkeeper.out
 
 
-def test_why_names_the_rule_the_way_out_and_the_nearest_version(vmkeeper: Typed) -> None:
+def test_why_names_the_rule_the_way_out_and_the_nearest_version(vmkeeper: TypedAtSite) -> None:
     vmkeeper.producer.release("debian-12", "2026.11.2")
     vmkeeper.producer.offer("debian-12", "2026.11.2")
     vmkeeper.producer.publish()
@@ -126,7 +102,7 @@ def test_why_names_the_rule_the_way_out_and_the_nearest_version(vmkeeper: Typed)
     assert "nearest version that may: 2026.11.1" in vmkeeper.out
 
 
-def test_json_is_stable(vmkeeper: Typed) -> None:
+def test_json_is_stable(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     planned = vmkeeper.json("site", "plan", "here")
     assert (planned["version"], planned["summary"], planned["actions"][0]["id"]) == (1, {"register": 1}, "register:debian-12 2026.11.1")
@@ -138,7 +114,7 @@ def test_json_is_stable(vmkeeper: Typed) -> None:
     assert (status["lists"][0]["name"], status["machines"]) == ("main", [])
 
 
-def test_over_the_limit_the_run_says_so_and_retires_nothing(vmkeeper: Typed) -> None:
+def test_over_the_limit_the_run_says_so_and_retires_nothing(vmkeeper: TypedAtSite) -> None:
     for name in ("a", "b", "c"):
         vmkeeper.producer.all(name, "1")
     vmkeeper(*INIT, vmkeeper.ca)
@@ -153,7 +129,7 @@ def test_over_the_limit_the_run_says_so_and_retires_nothing(vmkeeper: Typed) -> 
     assert vmkeeper.out.count("done     hide") == 3
 
 
-def test_cluster_commands_say_what_is_missing(vmkeeper: Typed) -> None:
+def test_cluster_commands_say_what_is_missing(vmkeeper: TypedAtSite) -> None:
     vmkeeper(*INIT, vmkeeper.ca)
     assert vmkeeper("cluster", "up", "demo", "--site", "here") == 1
     assert "there is no cluster demo" in vmkeeper.err
@@ -163,7 +139,7 @@ def test_cluster_commands_say_what_is_missing(vmkeeper: Typed) -> None:
     assert "Nothing to do" in vmkeeper.out
 
 
-def test_a_cluster_is_planned_without_being_started(vmkeeper: Typed) -> None:
+def test_a_cluster_is_planned_without_being_started(vmkeeper: TypedAtSite) -> None:
     cluster = {
         "name": "demo",
         "services": {"web": {"fixed": True, "appliance": {"name": "debian-12"}, "context": "web"}},

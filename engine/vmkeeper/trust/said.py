@@ -5,6 +5,7 @@ Fields are never added to a predicateType: a newer form gets a newer one, and a 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -36,18 +37,18 @@ class Said(Document):
     issued: Time
 
     @property
+    @abstractmethod
     def signer(self) -> str:
         """The name of who signs."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def ref(self) -> str:
         """The only name that a tag with this statement may have, below refs/tags/."""
-        raise NotImplementedError
 
+    @abstractmethod
     def subjects(self) -> list[Subject]:
         """The in-toto subjects, each with its SHA-512."""
-        raise NotImplementedError
 
 
 class _OfEndorser(Said):
