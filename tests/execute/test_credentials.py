@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,20 +23,6 @@ from vmkeeper.progress import Progress
 SECRET = "open-sesame-71"
 BASIC = f"type: basic\nuser: site\npassword: {SECRET}\n"
 BEARER = f"type: bearer\ntoken: {SECRET}\n"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path / "www") as made:
-        yield made
-
-
-@pytest.fixture
-def org(server: WebServer) -> Organisation:
-    made = Organisation(server)
-    made.offer("Debian 12")
-    made.publish()
-    return made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,20 +17,6 @@ from vmkeeper.execute.observe import look
 from vmkeeper.plan.supply import SuppliedFile
 from vmkeeper.plan.wanted import Unusable
 from vmkeeper.values import Size, format_time
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path / "www") as made:
-        yield made
-
-
-@pytest.fixture
-def org(server: WebServer) -> Organisation:
-    made = Organisation(server)
-    made.offer("Debian 12")
-    made.publish()
-    return made
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ from vmkeeper.plan.wanted import Current, Unusable
 QUICK = Patience(connect=2, idle=1, longest=2)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path / "www") as made:
-        yield made
-
-
 def see(site: Subscriber, patience: Patience = QUICK) -> View:
     cloud = MemoryCloud(OWNER, site.world)
     cache = ListCache(site.home.lists, ("127.0.0.1",), patience)

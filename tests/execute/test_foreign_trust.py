@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,6 @@ SAMPLES = Path(__file__).parents[1] / "fixtures" / "cloudkeeper"
 @pytest.fixture(scope="module")
 def grid() -> Grid:
     return Grid()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path / "www") as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,6 @@ from support.webserver import WebServer
 from vmkeeper.execute.listcache import ListCache
 
 MODIFIED = "Fri, 20 Nov 2026 09:00:00 GMT"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WebServer]:
-    with WebServer(tmp_path / "www") as made:
-        yield made
-
-
-@pytest.fixture
-def org(server: WebServer) -> Organisation:
-    made = Organisation(server)
-    made.offer("Debian 12")
-    made.publish()
-    return made
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from support.httpserver import HttpServer
 from support.sitescenario import NOW
 from support.telling import TellingSite, handler, told
 from vmkeeper.errors import Refused, Transient, UserError, VmkeeperError
@@ -21,45 +22,33 @@ from vmkeeper.lists.events import Event, make
 SESSION = "3f0c5a44-6c8a-4f0e-9d70-6f2f0f7f2c11"
 
 
-class Receiver:
+class Receiver(HttpServer):
     """Answers posts with `statuses` (used up, then 204); `hold` keeps an answer back until it is released."""
 
     def __init__(self) -> None:
+        super().__init__(self.handle, version="HTTP/1.0")
         self.statuses: list[int] = []
         self.headers: dict[str, str] = {}
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.hold = False
         self.released = threading.Event()
-        outer = self
+        self.url = f"http://127.0.0.1:{self.port}"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.got.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-                if outer.hold:
-                    outer.released.wait(120)
-                self.send_response(outer.statuses.pop(0) if outer.statuses else 204)
-                for name, value in outer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(b"because \x1b[31m I say so")
-
-            def do_GET(self) -> None:
-                outer.got.append((self.path, {}, b""))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """Whoever asked did not wait for the answer."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        if handler.command != "POST":
+            self.got.append((handler.path, {}, b""))
+            handler.send_response(200)
+            handler.end_headers()
+            return
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        self.got.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}, body))
+        if self.hold:
+            self.released.wait(120)
+        handler.send_response(self.statuses.pop(0) if self.statuses else 204)
+        for name, value in self.headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(b"because \x1b[31m I say so")
 
     @property
     def types(self) -> list[str]:
@@ -68,13 +57,9 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    made.thread.start()
-    yield made
-    made.released.set()
-    made.server.shutdown()
-    made.server.server_close()
-    made.thread.join()
+    with Receiver() as made:
+        yield made
+        made.released.set()
 
 
 def event() -> Event:

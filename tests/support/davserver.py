@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import threading
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from support.httpserver import HttpServer
 
-class DavServer:
+
+class DavServer(HttpServer):
     """`log` has every request as `METHOD path`. answer: a status to give in place of doing what was asked."""
 
     def __init__(self, folder: Path, *, user: str = "", head: bool = True, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self.handle, tls=tls)
         self.folder, self.user, self.head = folder, user, head
         self.log: list[str] = []
         self.answer: Callable[[str, str], int | None] = lambda _method, _path: None
@@ -23,41 +24,7 @@ class DavServer:
         """Called when a file was taken, before that is answered."""
         self.cut: int | None = None
         """Bytes of the next body that is longer, after which what came is kept and the connection goes."""
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                with suppress(ConnectionError, BrokenPipeError):
-                    outer.handle(self)
-
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        host = "https://localhost" if tls else "http://127.0.0.1"
-        self.url = f"{host}:{self._server.server_port}/images"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> DavServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.url = f"{self.scheme}://{'localhost' if tls else '127.0.0.1'}:{self.port}/images"
 
     @property
     def changes(self) -> list[str]:

@@ -5,71 +5,40 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from support.httpserver import HttpServer
+
 BACKEND = Path(subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()) / "git-http-backend"
 
 
-@dataclass
-class GitServer:
-    """Serves the repositories below `folder`. `url` is the address of the folder; `requests` are the paths asked for, with Host."""
+class GitServer(HttpServer):
+    """Serves the repositories below `folder`. `url` is the address of the folder; `requests` are the paths asked for, with Host.
 
-    folder: Path
-    tls: ssl.SSLContext | None = None
-    answer: Callable[[BaseHTTPRequestHandler], bool] = lambda _handler: False
-    """Answers in the backend's place where it returns True."""
-    requests: list[tuple[str, str]] = field(default_factory=list)
+    answer: answers in the backend's place where it returns True.
+    """
 
-    def __enter__(self) -> GitServer:
+    def __init__(
+        self, folder: Path, tls: ssl.SSLContext | None = None, answer: Callable[[BaseHTTPRequestHandler], bool] = lambda _handler: False
+    ) -> None:
         if not BACKEND.exists():
             pytest.skip("git http-backend is not on this machine")
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.handle(self)
-
-            def do_POST(self) -> None:
-                outer.handle(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if self.tls is not None:
-            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self.handle, tls=tls, version="HTTP/1.0")
+        self.folder, self.answer = folder, answer
+        self.requests: list[tuple[str, str]] = []
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         """The address of a repository below the folder."""
-        return f"http{'s' if self.tls else ''}://{host}:{self.port}/{path}"
+        return f"{self.scheme}://{host}:{self.port}/{path}"
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests.append((handler.path, handler.headers.get("Host", "")))
-        with suppress(ConnectionError):
-            if not self.answer(handler):
-                self._backend(handler)
+        if not self.answer(handler):
+            self._backend(handler)
 
     def _backend(self, handler: BaseHTTPRequestHandler) -> None:
         """The common gateway interface (RFC 3875), as far as git needs it."""

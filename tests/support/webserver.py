@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Literal
+
+from support.httpserver import HttpServer
 
 
 @dataclass
@@ -50,46 +51,15 @@ class Request:
     headers: dict[str, str]
 
 
-class WebServer:
+class WebServer(HttpServer):
     """Serves `pages` (by path) and else the files of `folder`."""
 
     def __init__(self, folder: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self.answer, tls=tls)
         self.pages: dict[str, Page] = {}
         self.requests: list[Request] = []
         self.folder = folder
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                with suppress(ConnectionError):
-                    outer.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> WebServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
 
     def serve(self, path: str, data: bytes = b"", **how: object) -> str:
         """Put up a page; returns its URL."""
