@@ -12,11 +12,11 @@ import pytest
 
 from support.certificates import PUBLISHER, Identity, authority, issue
 from support.publication import DAY, NOW, URL, decision, desired, large_content
-from vmkeeper.execute import publishing
 from vmkeeper.execute.beside import MEMORY
 from vmkeeper.execute.feedsigning import Hands
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Done, Failed
 from vmkeeper.images import patch
 from vmkeeper.images.store import Store
@@ -52,7 +52,7 @@ class Press:
 
     def publish(self, *lists: Desired, now: object = NOW) -> list[str]:
         place = Place(FolderTarget(self.root), self.store, Hands(self.key), now, self.work)  # type: ignore[arg-type]
-        outcomes = publishing.publish(place, lists).outcomes
+        outcomes = publish(place, lists).outcomes
         assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes
         return [f"{outcome.action.kind} {outcome.action.subject}" for outcome in outcomes if outcome.action.kind not in ("feed", "digest")]
 
@@ -215,7 +215,7 @@ def test_a_failure_to_make_one_stops_nothing(press: Press, monkeypatch: pytest.M
     path.chmod(0o644)
     path.write_bytes(bytes(path.stat().st_size))
     place = Place(FolderTarget(press.root), press.store, Hands(press.key), NOW, press.work)
-    outcomes = publishing.publish(place, [wanted("debian-12 1", "debian-12 2")]).outcomes
+    outcomes = publish(place, [wanted("debian-12 1", "debian-12 2")]).outcomes
     (failed,) = (outcome for outcome in outcomes if not isinstance(outcome, Done))
     assert isinstance(failed, Failed)
     assert failed.action.kind == "patch"

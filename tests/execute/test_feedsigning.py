@@ -14,10 +14,10 @@ from support.certificates import NOW, PUBLISHER, Identity, authority, issue
 from support.keys import BORN, GpgHome
 from support.publication import DAY, content, decision, desired
 from vmkeeper.errors import UserError
-from vmkeeper.execute import publishing
 from vmkeeper.execute.feedsigning import Hands, openpgp_key
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Done
 from vmkeeper.images.store import Store
 from vmkeeper.images.targets_folder import FolderTarget
@@ -50,7 +50,7 @@ class Press:
 
     def publish(self, *lists: object, now: object = NOW, openpgp: str | None = None, key: FileKey | None = None) -> list[str]:
         place = Place(FolderTarget(self.root), self.store, Hands(key or self.key, openpgp), now)  # type: ignore[arg-type]
-        outcomes = publishing.publish(place, lists or [WANTED]).outcomes  # type: ignore[arg-type]
+        outcomes = publish(place, lists or [WANTED]).outcomes  # type: ignore[arg-type]
         assert all(isinstance(outcome, Done) for outcome in outcomes), outcomes
         return [f"{outcome.action.kind} {outcome.action.subject}" for outcome in outcomes if outcome.action.kind != "digest"]
 

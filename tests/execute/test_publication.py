@@ -25,11 +25,11 @@ from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.cli.publisher import publish as publish_from_command_line
 from vmkeeper.cli.session import Output, Session
 from vmkeeper.errors import Transient, UserError
-from vmkeeper.execute import publishing
 from vmkeeper.execute.feedsigning import Hands
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place
 from vmkeeper.execute.publication import desired as desired_at_head
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Blocked, Done, Failed
 from vmkeeper.images.fetch import fetch
 from vmkeeper.images.files import PREFIX
@@ -75,7 +75,7 @@ class Publisher:
         return Place(FolderTarget(self.root), self.store, Hands(FileKey(signer or self.signer)), now)
 
     def publish(self, *lists, now=NOW, signer=None):
-        outcomes = publishing.publish(self.place(now, signer), lists).outcomes
+        outcomes = publish(self.place(now, signer), lists).outcomes
         return tuple(outcome for outcome in outcomes if outcome.action.kind != "digest" or not isinstance(outcome, Done))
 
     def everything(self):
@@ -429,10 +429,10 @@ def test_lists_that_are_not_named_stay_in_the_other_forms(publisher):
     teaching = desired(decision("debian-12 2"), decision("docker 1"), name="teaching")
     publisher.publish(desired(decision("debian-12 2")), teaching)
     both = decision("debian-12 2"), decision("debian-12 3")
-    outcomes = publishing.publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes
+    outcomes = publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes
     assert "sign:teaching" not in {outcome.action.id for outcome in outcomes}
     assert named(publisher) == {"science": {"debian-12": "3"}, "teaching": {"debian-12": "2", "docker": "1"}}
-    assert publishing.publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes == ()
+    assert publish(publisher.place(NOW + DAY), [desired(*both)], [desired(*both, decision("docker 1"), name="teaching")]).outcomes == ()
 
 
 def test_a_list_that_is_refused_stays_as_it_is_in_the_other_forms(publisher):
@@ -440,7 +440,7 @@ def test_a_list_that_is_refused_stays_as_it_is_in_the_other_forms(publisher):
     wanted = desired(decision("debian-12 2"), decision("docker 1"))
     publisher.publish(wanted, desired(name="teaching"))
     lost = replace(wanted, decisions=desired(decision("debian-12 2")).decisions)
-    done = publishing.publish(publisher.place(NOW + DAY), [lost, desired(name="teaching", title="Teaching")])
+    done = publish(publisher.place(NOW + DAY), [lost, desired(name="teaching", title="Teaching")])
     assert [error.rule for error in done.publication.refused] == ["R8"]
     assert all(isinstance(outcome, Done) for outcome in done.outcomes)
     assert named(publisher) == {"science": {"debian-12": "2"}, "teaching": {}}
@@ -472,7 +472,7 @@ def test_how_much_was_sent_is_told(publisher):
             told.append((subject, done, total, unit))
 
     publisher.build("debian-12 2")
-    publishing.publish(publisher.place(), [desired(decision("debian-12 2"))], progress=Told())
+    publish(publisher.place(), [desired(decision("debian-12 2"))], progress=Told())
     size = len(content("debian-12", "2"))
     assert ("science/debian-12", size, size, "B") in told
 

@@ -42,7 +42,7 @@ from vmkeeper.model.appliance import Appliance
 from vmkeeper.model.endorser import EndorserList
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.site import Site
-from vmkeeper.plan.publication import Desired
+from vmkeeper.plan.chosen import Desired
 from vmkeeper.values import Size
 
 SAMPLE = Path(__file__).parents[1] / "fixtures" / "cloudkeeper" / "lists" / "imagelist01.unsigned"

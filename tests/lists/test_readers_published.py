@@ -16,11 +16,11 @@ from support.certificates import NOW, PUBLISHER, authority, issue
 from support.publication import DAY, content, decision, desired
 from support.readers import program
 from support.webserver import WebServer
-from vmkeeper.execute import publishing
 from vmkeeper.execute.digests import public_digests
 from vmkeeper.execute.feedsigning import Hands, openpgp_key
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Done
 from vmkeeper.images.store import Store
 from vmkeeper.images.targets_folder import FolderTarget
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         older = desired(decision("debian-12 2026.11.1.2"))
         newer = desired(decision("debian-12 2026.11.1.2"), decision("debian-12 2026.11.2.3"), decision("docker 2026.11.2.1"))
         for now, wanted in ((NOW, older), (NOW + DAY, newer)):
-            done = publishing.publish(Place(FolderTarget(made / "public"), store, hands, now), [wanted]).outcomes
+            done = publish(Place(FolderTarget(made / "public"), store, hands, now), [wanted]).outcomes
             assert all(isinstance(outcome, Done) for outcome in done), done
         yield made
         run("gpgconf", "--kill", "all")

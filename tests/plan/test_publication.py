@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.publication import DAY, NOW, SIGNER, URL, Folder, appliance, decision, desired, kinds, plan, the_list, uuid_of
 from vmkeeper.errors import UserError
 from vmkeeper.lists.hepix import missing, same_content, version_key
-from vmkeeper.plan.publishing import PublishImage, RemoveImage, SignList, WriteIndex
+from vmkeeper.plan.publication_actions import PublishImage, RemoveImage, SignList, WriteIndex
 from vmkeeper.values import Size
 
 

@@ -13,7 +13,7 @@ from vmkeeper.model.imagelist import ImageList
 from vmkeeper.plan.beside import Derived
 from vmkeeper.plan.chosen import Desired
 from vmkeeper.plan.publication import ListSigner, Publication, Published, plan_lists, plan_publication
-from vmkeeper.plan.publishing import PublishImage, RemoveImage, SignList, WriteIndex
+from vmkeeper.plan.publication_actions import PublishImage, RemoveImage, SignList, WriteIndex
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers

@@ -18,7 +18,7 @@ from support.publication import DAY, URL, content, decision, desired
 from vmkeeper.execute.feedsigning import Hands
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place, carry_out, list_signer, observe, observe_index
-from vmkeeper.execute.publishing import publish
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Outcome
 from vmkeeper.images.store import Store
 from vmkeeper.images.targets_folder import FolderTarget

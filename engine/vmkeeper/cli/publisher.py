@@ -13,7 +13,7 @@ from vmkeeper.cli.session import HERE, Directory, Output, OutputOption, Session,
 from vmkeeper.errors import UserError
 
 if TYPE_CHECKING:
-    from vmkeeper.execute.publishing import Report
+    from vmkeeper.execute.publish import Report
 
 
 def _option(name: str, what: str, setting: str) -> typer.models.OptionInfo:
@@ -61,10 +61,11 @@ def publish(
 ) -> int:
     """Write endorsed images, their signed lists and the other forms of them where a web server gives them out."""
     from vmkeeper.cli.factory import cache_folder
-    from vmkeeper.execute import feedsigning, publishing
+    from vmkeeper.execute import feedsigning
     from vmkeeper.execute.listkey import KeyFiles, list_key
     from vmkeeper.execute.publication import Place, desired
     from vmkeeper.execute.publictarget import open_public
+    from vmkeeper.execute.publish import publish as publish_lists
 
     session = Session(directory, store, output)
     now = session.now
@@ -85,7 +86,7 @@ def publish(
     lists, others = desired(session.catalogue(head), head, tuple(names or ()), now, session.authorities)
     with closing(open_public(address, settings.path(to_credentials, "publicCredentials"), os.environ)) as target:
         place = Place(target, session.store, hands, now, cache_folder())
-        report = publishing.publish(place, lists, others, head=head, progress=session.progress())
+        report = publish_lists(place, lists, others, head=head, progress=session.progress())
     return _show(session, report)
 
 

@@ -18,7 +18,7 @@ from vmkeeper.plan.beside import Derived, Made, Pair, pairs, published_before, t
 from vmkeeper.plan.chosen import Desired, architecture_of, choose
 from vmkeeper.plan.plan import Plan, ordered
 from vmkeeper.plan.publication import Published
-from vmkeeper.plan.publishing import CompressImage, DigestImage, MakePatch
+from vmkeeper.plan.publication_actions import CompressImage, DigestImage, MakePatch
 from vmkeeper.progress import Progress
 from vmkeeper.values import Size
 

@@ -29,7 +29,7 @@ from vmkeeper.lists.mime import split
 from vmkeeper.model.base import Document, FirstFormat
 from vmkeeper.model.imagelist import ImageList
 from vmkeeper.model.release import Blob
-from vmkeeper.plan.publication import LIST_FILE
+from vmkeeper.plan.publication_actions import LIST_FILE
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.bundling import write_git_bundle
 from vmkeeper.repository.fetch import fetch_bundle

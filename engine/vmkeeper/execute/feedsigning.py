@@ -15,7 +15,7 @@ from vmkeeper.lists.feeds import Feed
 from vmkeeper.lists.mime import split
 from vmkeeper.lists.smime import canonical
 from vmkeeper.plan.publication import PublishedFeed
-from vmkeeper.plan.publishing import Signature
+from vmkeeper.plan.publication_actions import Signature
 from vmkeeper.run import program, run
 from vmkeeper.trust.keys import openpgp
 

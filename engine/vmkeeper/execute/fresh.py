@@ -6,7 +6,7 @@ from vmkeeper.errors import Problems, Refused
 from vmkeeper.images.targets import Target
 from vmkeeper.lists import hepix
 from vmkeeper.lists.mime import split
-from vmkeeper.plan.publication import LIST_FILE
+from vmkeeper.plan.publication_actions import LIST_FILE
 from vmkeeper.trust.said import ListMark
 from vmkeeper.values import sha512_hex
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from vmkeeper.errors import Problems, Refused
 from vmkeeper.lists import hepix, smime
 from vmkeeper.lists.hepix import HepixList, OddImage
-from vmkeeper.plan.publication import LIST_FILE
+from vmkeeper.plan.publication_actions import LIST_FILE
 from vmkeeper.trust.keys.certificates import Authorities
 from vmkeeper.trust.keys.names import DistinguishedName
 from vmkeeper.trust.keys.x509 import Purpose

@@ -30,7 +30,7 @@ from vmkeeper.model.release import Blob
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.chosen import Desired, decisions
 from vmkeeper.plan.publication import ListSigner, Publication, Published
-from vmkeeper.plan.publishing import INDEX_FILE, PublishImage, RemoveImage, SignList, WriteFeed, WriteIndex
+from vmkeeper.plan.publication_actions import INDEX_FILE, PublishImage, RemoveImage, SignList, WriteFeed, WriteIndex
 from vmkeeper.plan.shelves import list_path
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.trust.judge import Judgement

@@ -14,7 +14,7 @@ from vmkeeper.lists.hepix import HepixImage
 from vmkeeper.lists.shelf import CompressedFile, PublishedPatch
 from vmkeeper.plan.actions import Action, Cause
 from vmkeeper.plan.chosen import Choice, Desired, architecture_of, releases
-from vmkeeper.plan.publishing import CompressImage, DigestImage, MakePatch
+from vmkeeper.plan.publication_actions import CompressImage, DigestImage, MakePatch
 from vmkeeper.trust.approval import Decision
 from vmkeeper.trust.said import SignedFile
 

@@ -19,24 +19,18 @@ from vmkeeper.plan.actions import Action, Cause
 from vmkeeper.plan.beside import Derived, Made, Pair, published_before
 from vmkeeper.plan.chosen import Choice, Desired, LeftOut, as_published, choose, nothing_lost, same_bytes
 from vmkeeper.plan.plan import Plan, ordered
-from vmkeeper.plan.publishing import INDEX_FILE, LIST_FILE, FeedSignature, PublishImage, RemoveImage, Signature, SignList, WriteFeed, WriteIndex
+from vmkeeper.plan.publication_actions import (
+    INDEX_FILE,
+    FeedSignature,
+    PublishImage,
+    RemoveImage,
+    Signature,
+    SignList,
+    WriteFeed,
+    WriteIndex,
+)
 from vmkeeper.plan.shelves import hepix, list_path, list_uri, shelf, shelved
 from vmkeeper.values import Size, format_time
-
-__all__ = [
-    "INDEX_FILE",
-    "LIST_FILE",
-    "Desired",
-    "LeftOut",
-    "ListSigner",
-    "ListsPlan",
-    "Publication",
-    "Published",
-    "PublishedFeed",
-    "choose",
-    "plan_lists",
-    "plan_publication",
-]
 
 _CLEARED: tuple[Signature, ...] = ("openpgp-detached", "openpgp-clear")
 """Signatures that need a key of their own."""

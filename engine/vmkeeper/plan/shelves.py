@@ -12,7 +12,7 @@ from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
 from vmkeeper.lists.shelf import Shelf, ShelvedImage
 from vmkeeper.plan.beside import Derived, offered
 from vmkeeper.plan.chosen import Choice, Desired, architecture_of
-from vmkeeper.plan.publishing import LIST_FILE
+from vmkeeper.plan.publication_actions import LIST_FILE
 from vmkeeper.trust.said import Endorsement
 from vmkeeper.values import Size
 

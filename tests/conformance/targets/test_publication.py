@@ -21,12 +21,12 @@ from support.repo import BASE, TOOLS, uuid
 from support.webserver import WebServer
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.errors import Transient
-from vmkeeper.execute import publishing
 from vmkeeper.execute.feedsigning import Hands
 from vmkeeper.execute.listkey import FileKey
 from vmkeeper.execute.publication import Place as Publisher
 from vmkeeper.execute.publication import carry_out, list_signer, observe, observe_index, performer
 from vmkeeper.execute.publication import desired as desired_at
+from vmkeeper.execute.publish import publish
 from vmkeeper.execute.walk import Done, Outcome, walk
 from vmkeeper.images.store import Store
 from vmkeeper.images.targets import Target
@@ -69,7 +69,7 @@ class Press:
         return Publisher(target or self.place.open(), self.store, Hands(FileKey(self.signer)), now)
 
     def publish(self, *lists: Desired, now: datetime = NOW) -> tuple[Outcome, ...]:
-        return publishing.publish(self.at(now), lists).outcomes
+        return publish(self.at(now), lists).outcomes
 
     def lists_only(self, wanted: Desired, now: datetime) -> tuple[Outcome, ...]:
         """Without the other forms, which takes fewer requests."""
@@ -205,7 +205,7 @@ def test_only_reading_where_nothing_changed(press: Press) -> None:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(name)
 
-    assert publishing.publish(press.at(NOW + DAY, Reading()), [OLD]).outcomes == ()  # type: ignore[arg-type]
+    assert publish(press.at(NOW + DAY, Reading()), [OLD]).outcomes == ()  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -222,24 +222,24 @@ def test_a_repository_that_is_published_there_is_read_by_a_site(here: Here, plac
     documents = {"tools": TOOLS.format(uuid=uuid("tools"))}
     producer.repo.commit({f"appliances/{name}/appliance.yaml": text for name, text in documents.items()}, "tools")
 
-    def publish() -> None:
+    def publish_now() -> None:
         definition = BASE.format(uuid=uuid("debian-12"))
         producer.repo.commit({"appliances/debian-12/appliance.yaml": definition, "imagelists/main.yaml": producer.list_document()}, "list")
         repository = producer.repo.repository
         head = repository.head()
         lists, _ = desired_at(Catalogue.at(repository, head), head, (), PRODUCED, Authorities(()))
-        done(publishing.publish(Publisher(place.open(), store, Hands(FileKey(producer.lister)), PRODUCED, tmp_path / "work"), lists).outcomes)
+        done(publish(Publisher(place.open(), store, Hands(FileKey(producer.lister)), PRODUCED, tmp_path / "work"), lists).outcomes)
 
     for version in ("2026.11.1", "2026.11.2"):
         store.put_bytes(producer.release("debian-12", version, size=2 << 20))
         producer.offer("debian-12", version)
         producer.endorse("debian-12", version)
-        publish()
+        publish_now()
         here.init() if version.endswith("1") else None
         here.run()
         assert here.usable() == [f"debian-12 {version}"]
     producer.withdraw("debian-12", "2026.11.2")
     producer.withdraw("debian-12", "2026.11.1")
-    publish()
+    publish_now()
     here.run()
     assert here.usable() == []
