@@ -28,7 +28,7 @@ LARGEST = (1 << 31) - 1
 WINDOW = 128 << 20
 """The most memory that a compressed file may want for its window; every zstd takes that by default."""
 _OWN_WINDOW_LOG = 25
-_FOR_FEW_CHANGES = ("-1", "--zstd=ldmMinMatch=128,hashLog=12")
+_FOR_FEW_CHANGES = ("-1", "--zstd=ldmMinMatch=160,hashLog=20,minMatch=5")
 """File systems that differ in numbers here and there: a search that finds less follows the old file more closely."""
 _FOR_MANY_CHANGES = ("-9",)
 _MUCH = 4 << 20
