@@ -7,5 +7,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+pytest_plugins = ["support.openstack"]
+
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -1,0 +1,1 @@
+"""OpenStack: images in Glance, machines in Nova."""
