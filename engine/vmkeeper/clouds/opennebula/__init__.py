@@ -1,0 +1,1 @@
+"""OpenNebula over XML-RPC: images, VM templates that bear aliases, and machines."""
