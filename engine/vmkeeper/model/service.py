@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from vmkeeper.model.base import Document
+from vmkeeper.model.keys import SSH_KEY
 from vmkeeper.values import Duration, Name
 
 Occasion = Literal["failed", "recovered", "registered", "retired", "waiting", "drift", "refused", "suspended"]
@@ -41,11 +42,13 @@ class Notifier(Document):
 class Report(Document):
     """A signed commit with the site's status on a branch of its own, so that producers see what runs where and since when."""
 
-    to: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=1000)] | None = None
+    to: Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=1000)] | None = None
     """Address of the repository; left out: the one that the site follows."""
     branch: BranchName | None = None
     """Left out: status/SITE."""
     credentials: Name | None = None
     """What is shown to the server over https: credentials/NAME.yaml in the site's own folder."""
+    key: Annotated[str, StringConstraints(pattern=SSH_KEY)] | None = None
+    """The site's public key, as `vmkeeper site key` prints it: readers believe only what it has signed."""
     names: bool = True
     """Whether appliances of foreign lists are named in it."""
