@@ -11,6 +11,7 @@ import pytest
 from support.producer import Producer
 from support.typed import TypedAtSite
 from support.webserver import WebServer
+from vmkeeper.execute.home import SiteHome
 
 INIT = ("site", "init", "here", "--allow-host", "127.0.0.1", "--yes", "--ca")
 
@@ -61,6 +62,17 @@ def test_certificates_that_are_none_are_refused_by_name(vmkeeper: TypedAtSite, w
     assert vmkeeper("site", "init", "here", "--yes", *typed) == 1
     assert Path(typed[-1]).name in vmkeeper.err or "certificate" in vmkeeper.err
     assert not (vmkeeper.home / "pins.yaml").exists()
+
+
+def test_pinning_again_keeps_the_hosts_unless_others_are_named(vmkeeper: TypedAtSite) -> None:
+    def hosts() -> list[str]:
+        return list(SiteHome(vmkeeper.home).pins().fetch.allowed_hosts)
+
+    assert vmkeeper(*INIT, vmkeeper.ca) == 0
+    assert vmkeeper("site", "init", "here", "--yes", "--ca", vmkeeper.ca) == 0
+    assert hosts() == ["127.0.0.1"]
+    assert vmkeeper("site", "init", "here", "--yes", "--ca", vmkeeper.ca, "--allow-host", "127.0.0.1", "--allow-host", "localhost") == 0
+    assert hosts() == ["127.0.0.1", "localhost"]
 
 
 def test_a_host_that_is_not_allowed_is_named_with_the_way_out(vmkeeper: TypedAtSite) -> None:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from conformance.cloud import THEN, CloudConformance, Setting, machine_of, ours,
 from support import tinyvm
 from vmkeeper.boot import probe
 from vmkeeper.boot.machine import Machine, machines
-from vmkeeper.clouds import connect
+from vmkeeper.clouds import Account, connect, local
 from vmkeeper.clouds.interface import Gone, NoRoom
 from vmkeeper.clouds.local import LocalCloud
 from vmkeeper.errors import UserError
@@ -45,11 +46,14 @@ def cloud(place: Path) -> LocalCloud:
 
 class TestLocalCloud(CloudConformance):
     @pytest.fixture
-    def setting(self, place: Path, tmp_path: Path) -> Setting:
-        def plant(name: str) -> str:
+    def setting(self, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+        def plant(name: str, attributes: Mapping[str, str] = {}, data: bytes = b"somebody's disk") -> str:
             (place / "images").mkdir(parents=True, exist_ok=True)
-            (place / "images" / name).write_bytes(b"somebody's disk")
+            (place / "images" / name).write_bytes(data)
             return name
+
+        def fill() -> None:
+            monkeypatch.setattr(local.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
 
         return Setting(
             connect=lambda owner: LocalCloud(place, owner=owner, platform=TCG, grace=0.1),
@@ -57,6 +61,10 @@ class TestLocalCloud(CloudConformance):
             folder=tmp_path / "files",
             disk=DISK,
             cannot_start=LACKING,
+            cannot_adopt="nothing but vmkeeper makes images on this computer",
+            meddle=lambda id_: (place / "images" / id_ / "disk.raw").chmod(0o644),
+            fill=fill,
+            projects=("one", "two"),
         )
 
 
@@ -74,7 +82,12 @@ def until(condition, what: str) -> None:
 
 
 def test_a_site_of_platform_local_is_connected(tmp_path: Path) -> None:
-    assert connect(TCG, site="desk", folder=tmp_path).owner == "vmkeeper:desk"
+    def login(name: str) -> tuple[str, str]:
+        raise AssertionError(name)
+
+    places = connect(TCG, Account("desk", tmp_path, tmp_path / "cloud", login))
+    assert {name: cloud.owner for name, cloud in places.items()} == {"": "vmkeeper:desk"}
+    assert list(tmp_path.iterdir()) == [], "nothing is touched before the first call"
 
 
 def test_image_files_are_read_only_and_named_by_what_they_are(cloud: LocalCloud, place: Path, tmp_path: Path) -> None:
@@ -109,6 +122,19 @@ def test_a_broken_record_stops_the_listing_and_says_where(cloud: LocalCloud, pla
     (place / "images" / image.id / "image.json").write_text("{")
     with pytest.raises(UserError, match=r"image\.json"):
         cloud.images()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda disk: os.truncate(disk, 100)])
+def test_an_image_whose_disk_somebody_took_is_incomplete_and_uploaded_anew(cloud: LocalCloud, place: Path, tmp_path: Path, spoil) -> None:
+    image = uploaded(cloud, tmp_path)
+    disk = place / "images" / image.id / "disk.raw"
+    disk.chmod(0o644)
+    spoil(disk)
+    assert [one.state for one in cloud.images()] == ["incomplete"]
+    with pytest.raises(Gone):
+        cloud.start(machine_of(image))
+    assert uploaded(cloud, tmp_path) == image
+    assert disk.read_bytes() == DISK
 
 
 @pytest.mark.skipif(bool(LACKING), reason=LACKING)
@@ -154,6 +180,7 @@ class TestMachines:
         unmarked = machine.config.model_copy(update={"labels": {}, "name": "by-hand"})
         Machine.create(place / "machines/by-hand", unmarked)
         machine.remove(grace=0)
+        cloud.update(image.id, image.spec, THEN)
         assert ours(cloud)[image.id].in_use
         assert [(each.name, each.owner) for each in cloud.machines()] == [("by-hand", None)]
 
@@ -222,7 +249,7 @@ def test_two_uploads_at_once_make_one_image(cloud: LocalCloud, place: Path, tmp_
     from concurrent.futures import ThreadPoolExecutor
 
     data = os.urandom(8 << 20)
-    file = write(Setting(connect=lambda _: cloud, plant=str, folder=tmp_path), "big.raw", data)
+    file = write(Setting(connect=lambda _: {"": cloud}, plant=str, folder=tmp_path), "big.raw", data)
     with ThreadPoolExecutor(4) as pool:
         images = {pool.submit(LocalCloud(place, owner="vmkeeper:here").upload, spec_of(data), file) for _ in range(4)}
         assert len({future.result().id for future in images}) == 1

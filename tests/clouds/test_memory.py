@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,33 @@ from conformance.cloud import CloudConformance, Setting, spec_of
 from vmkeeper.clouds.interface import NoRoom
 from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.errors import Transient
+from vmkeeper.model.platform import Audience
 
 
 class TestMemoryCloud(CloudConformance):
     @pytest.fixture
     def setting(self, tmp_path: Path) -> Setting:
         world = World()
-        return Setting(connect=lambda owner: MemoryCloud(owner, world), plant=lambda name: world.plant(name=name), folder=tmp_path)
+
+        def meddle(id_: str) -> None:
+            world.audiences[id_] = Audience(visibility="public")
+
+        def spoil(id_: str) -> None:
+            world.images[id_] = replace(world.images[id_], spec=None)
+
+        def fill() -> None:
+            world.room = 0
+
+        return Setting(
+            connect=lambda owner: MemoryCloud(owner, world),
+            plant=world.plant,
+            folder=tmp_path,
+            meddle=meddle,
+            spoil=spoil,
+            bearers=lambda alias: {image.id for image in world.images.values() if image.spec and image.spec.alias == alias},
+            fill=fill,
+            projects=("one", "two"),
+        )
 
 
 def failing_at(method: str, moment: str):

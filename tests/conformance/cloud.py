@@ -5,79 +5,59 @@ Nothing here knows one cloud from another, and a real cloud may hold things of o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from vmkeeper.clouds.interface import Cloud, CloudImage, Gone, ImageSpec, InUse, MachineSpec, NotOurs, SourceFile
+from conformance.adopting import AdoptingConformance
+from conformance.said import SaidConformance
+from conformance.setting import (
+    EXPIRES,
+    LATER,
+    LIST,
+    OWNER,
+    SIGNED,
+    STRANGERS,
+    THEN,
+    UUID,
+    Setting,
+    another,
+    by_id,
+    machine_of,
+    needs_machines,
+    our_machines,
+    ours,
+    spec_of,
+    wanted,
+    write,
+)
+from vmkeeper.clouds.interface import Cloud, Gone, ImageSpec, InUse, NoRoom, NotOurs
 from vmkeeper.errors import Refused, VmkeeperError
-from vmkeeper.values import Size, Version
 
-LIST = "7f6f1c1e-8d5e-4a52-9a0e-0d8d0c7f5a11"
-UUID = "0b0f8a0e-3c1c-4f5e-8b7a-2f8b3f0f7a21"
-THEN = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
-LATER = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
-EXPIRES = datetime(2027, 5, 1, tzinfo=UTC)
-SIGNED = SourceFile(format="ova", size=Size(4096), sha512="5" * 128)
-"""The file that a converted image was made from."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A cloud to try: `connect(owner)` gives one owner's view, `plant(name)` makes an image without our mark and returns its id."""
-
-    connect: Callable[[str], Cloud]
-    plant: Callable[[str], str]
-    folder: Path
-    """Where image files for uploading are written."""
-    disk: bytes = b"\xeb\xfe" + bytes(508) + b"\x55\xaa" + bytes(1024 * 1024 - 512)
-    """A raw disk; the default boots into an endless loop."""
-    cannot_start: str = ""
-    """Why machines cannot be started here, or ""."""
+__all__ = [
+    "EXPIRES",
+    "LATER",
+    "LIST",
+    "OWNER",
+    "SIGNED",
+    "THEN",
+    "UUID",
+    "CloudConformance",
+    "Setting",
+    "by_id",
+    "machine_of",
+    "needs_machines",
+    "our_machines",
+    "ours",
+    "spec_of",
+    "write",
+]
 
 
-def spec_of(
-    data: bytes, *, version: str = "2026.11.1", name: str = "debian-12", uuid: str = UUID, properties: dict[str, str] | None = None
-) -> ImageSpec:
-    """The spec of an image whose file has these bytes."""
-    return ImageSpec(
-        name=name,
-        appliance="debian-12",
-        uuid=uuid,
-        version=Version(version),
-        format="raw",
-        size=Size(len(data)),
-        virtual_size=Size(len(data)),
-        sha512=hashlib.sha512(data).hexdigest(),
-        list=LIST,
-        expires=EXPIRES,
-        properties=properties or {},
-    )
-
-
-class CloudConformance:
+class CloudConformance(SaidConformance, AdoptingConformance):
     """Inherit, and give `setting`."""
-
-    @pytest.fixture
-    def setting(self, tmp_path: Path) -> Setting:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def cloud(self, setting: Setting) -> Cloud:
-        return setting.connect("vmkeeper:conformance")
-
-    @pytest.fixture
-    def spec(self, setting: Setting) -> ImageSpec:
-        return spec_of(setting.disk)
-
-    @pytest.fixture
-    def file(self, setting: Setting) -> Path:
-        return write(setting, "disk.raw", setting.disk)
 
     # -- listing
 
@@ -93,6 +73,7 @@ class CloudConformance:
         assert found == image
         assert found.spec == spec
         assert (found.name, found.state, found.owner, found.hidden_since, found.in_use) == (spec.name, "active", cloud.owner, None, False)
+        assert (found.drift, found.attributes, found.size, found.sha512) == ((), {}, None, None)
 
     def test_a_listing_is_in_order_of_ids_and_holds_everybodys_images(self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec) -> None:
         planted = setting.plant("somebody's image")
@@ -259,6 +240,38 @@ class CloudConformance:
         cloud.delete(mine.id)
         assert by_id(other)[theirs.id] == theirs
 
+    def test_look_alikes_are_left_alone_whatever_is_done_beside_them(self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec) -> None:
+        spec = spec.model_copy(update={"alias": "debian-12-latest", "properties": {"os_distro": "debian"}})
+        strangers = [setting.connect(owner) for owner in STRANGERS]
+        theirs = {one.upload(spec.model_copy(update={"alias": None}), file).id for one in strangers}
+        theirs |= {setting.plant(name, {"os_distro": "debian", "note": "mine"}) for name in (spec.name, "debian-12-latest")}
+        before = {key: image for key, image in by_id(cloud).items() if key in theirs}
+        assert len(before) == len(strangers) + 2
+        assert {image.owner for image in before.values()} == {*STRANGERS, None}
+        newer = spec_of(another(setting), version="2026.11.2", alias="debian-12-latest")
+        mine, newest = cloud.upload(spec, file), cloud.upload(newer, write(setting, "newer.raw", another(setting)))
+        cloud.update(mine.id, spec.model_copy(update={"alias": None}), THEN)
+        for stranger in theirs:
+            with pytest.raises(NotOurs):
+                cloud.update(stranger, spec, THEN)
+            with pytest.raises(NotOurs):
+                cloud.delete(stranger)
+        cloud.delete(mine.id)
+        cloud.delete(newest.id)
+        assert {key: image for key, image in by_id(cloud).items() if key in theirs} == before
+        for one in strangers:
+            assert [image.drift for image in ours(one).values()] == [()]
+
+    # -- room
+
+    def test_where_there_is_no_room_nothing_is_left_behind(self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec) -> None:
+        wanted(setting, "fill")()
+        before = by_id(cloud)
+        with pytest.raises(NoRoom) as full:
+            cloud.upload(spec, file)
+        assert full.value.why, "the cloud's own reason is told"
+        assert by_id(cloud) == before
+
     # -- machines
 
     def test_a_machine_is_started_once_and_removed(self, cloud: Cloud, setting: Setting, file: Path, spec: ImageSpec) -> None:
@@ -284,11 +297,14 @@ class CloudConformance:
         image = cloud.upload(spec, file)
         machine = cloud.start(machine_of(image))
         try:
-            assert ours(cloud)[image.id].in_use
+            assert not ours(cloud)[image.id].in_use, "use is looked up only where it matters"
             with pytest.raises(InUse):
                 cloud.delete(image.id)
             cloud.update(image.id, spec, THEN)
-            assert (ours(cloud)[image.id].state, len(our_machines(cloud))) == ("hidden", 1)
+            found = ours(cloud)[image.id]
+            assert (found.state, found.in_use, len(our_machines(cloud))) == ("hidden", True, 1)
+            with pytest.raises(InUse):
+                cloud.delete(image.id)
         finally:
             cloud.stop(machine.id)
         assert not ours(cloud)[image.id].in_use
@@ -326,37 +342,3 @@ class CloudConformance:
             assert [m.id for m in our_machines(other)] == [machine.id]
         finally:
             other.stop(machine.id)
-
-
-def ours(cloud: Cloud) -> dict[str, CloudImage]:
-    """Our images by id."""
-    return {image.id: image for image in cloud.images() if image.owner == cloud.owner}
-
-
-def by_id(cloud: Cloud) -> dict[str, CloudImage]:
-    """All images by id."""
-    return {image.id: image for image in cloud.images()}
-
-
-def our_machines(cloud: Cloud) -> tuple:
-    """Our machines, in order of name."""
-    return tuple(machine for machine in cloud.machines() if machine.owner == cloud.owner)
-
-
-def machine_of(image: CloudImage) -> MachineSpec:
-    """A small machine from an image."""
-    return MachineSpec(name="c-master-1", cluster="c", service="master", generation="a" * 64, image=image.id, memory=Size.parse("128MiB"))
-
-
-def write(setting: Setting, name: str, data: bytes) -> Path:
-    """A file for uploading."""
-    setting.folder.mkdir(parents=True, exist_ok=True)
-    path = setting.folder / name
-    path.write_bytes(data)
-    return path
-
-
-def needs_machines(setting: Setting) -> None:
-    """Skip where machines cannot be started."""
-    if setting.cannot_start:
-        pytest.skip(setting.cannot_start)

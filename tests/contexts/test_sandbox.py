@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from conformance.trust.cases_templates import ACCEPTED, REFUSED
 from vmkeeper.contexts import render, sandbox, templates
-from vmkeeper.contexts.sandbox import RenderLimits, render_template
+from vmkeeper.contexts.sandbox import RenderLimits, render_template, render_templates
 from vmkeeper.errors import Problems, Refused
 from vmkeeper.model.context import Context
 
@@ -161,3 +161,24 @@ _PIECES = st.sampled_from(
 def test_any_template_is_rendered_or_refused(text: str) -> None:
     with suppress(Refused):
         assert templates.is_plain(templates.render(text, {"x": "value"}))
+
+
+def test_one_template_for_many_sets_of_values_in_few_children() -> None:
+    rows = [{"name": f"n{number}"} for number in range(250)]
+    assert render_templates("{{ name | upper }}!", rows) == [f"N{number}!" for number in range(250)]
+    assert render_templates("{{ name }}", []) == []
+
+
+def test_of_many_sets_of_values_one_that_cannot_be_filled_in_is_refused_alone() -> None:
+    made = render_templates("{{ 1 // n }}", [{"n": 1}, {"n": 0}, {"n": 1}])
+    assert (made[0], made[2]) == ("1", "1")
+    assert isinstance(made[1], Refused)
+    assert made[1].rule == "R28"
+    assert all(isinstance(one, Refused) for one in render_templates("{{ name * 2000 }}", [{"name": "n"}]))
+    assert all(isinstance(one, Refused) for one in render_templates("{{ name", [{"name": "n"}] * 3))
+    assert all(isinstance(one, Refused) for one in render_templates("{{ name }}", [{"name": "\x1b[31m"}]))
+
+
+def test_a_template_without_end_is_refused_for_all_that_shared_its_child() -> None:
+    made = render_templates("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", [{"name": "n"}] * 2)
+    assert [str(one.rule) for one in made if isinstance(one, Refused)] == ["R28", "R28"]

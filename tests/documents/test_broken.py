@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from vmkeeper.documents.examples import EXAMPLES
+from vmkeeper.documents.examples import EXAMPLES, FURTHER
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import load, read
 from vmkeeper.errors import Problem, Problems
@@ -32,8 +32,9 @@ CASES = cases()
 def source(kind: str, case: dict[str, Any]) -> bytes:
     if "document" in case:
         return case["document"].encode()
-    assert case["replace"] in EXAMPLES[kind], "the case no longer fits the reference's example"
-    return EXAMPLES[kind].replace(case["replace"], case["by"], 1).encode()
+    text = next(text for title, text in FURTHER[kind].items() if case["example"] in title) if "example" in case else EXAMPLES[kind]
+    assert case["replace"] in text, "the case no longer fits the reference's example"
+    return text.replace(case["replace"], case["by"], 1).encode()
 
 
 def told(problem: Problem) -> tuple[str, str, str]:

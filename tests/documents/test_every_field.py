@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vmkeeper.documents.examples import EXAMPLES
+from vmkeeper.documents.examples import examples
 from vmkeeper.documents.guard import read_yaml
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read
@@ -28,22 +28,23 @@ def shape_at(kind: str, path: Path, value: Any) -> Shape | None:
 
 def leaves() -> list[Any]:
     found = []
-    for kind, text in EXAMPLES.items():
+    for name, (kind, text) in examples().items():
         tree = read_yaml(text.encode(), "x")
         for path, spot in tree.places.values.items():
             made = shape_at(kind, path, tree.value)
             if path and made is not None and made.kind != "any" and spot.text and "\n" not in spot.text:
-                found.append(pytest.param(kind, path, made, id=f"{kind}.{field(path)}"))
+                found.append(pytest.param(name, path, made, id=f"{name}.{field(path)}"))
     return found
 
 
 LEAVES = leaves()
 
 
-def replaced(kind: str, path: Path, by: str) -> tuple[bytes, int, int]:
+def replaced(name: str, path: Path, by: str) -> tuple[bytes, int, int]:
     """The example with one scalar replaced, and where that scalar is."""
-    spot = read_yaml(EXAMPLES[kind].encode(), "x").places.values[path]
-    lines = EXAMPLES[kind].split("\n")
+    _, text = examples()[name]
+    spot = read_yaml(text.encode(), "x").places.values[path]
+    lines = text.split("\n")
     line, start = lines[spot.line - 1], spot.column - 1
     end = start + len(spot.text) + (2 if spot.quoted else 0)
     assert line[start:end].strip("\"'") == spot.text
@@ -52,14 +53,14 @@ def replaced(kind: str, path: Path, by: str) -> tuple[bytes, int, int]:
 
 
 @pytest.mark.parametrize("by", ["{a: b}", "[{a: b}]", "1.5", "true", "''", "'\u00e9!'"])
-@pytest.mark.parametrize(("kind", "path", "wanted"), LEAVES)
-def test_a_value_that_does_not_belong_is_pointed_at(kind: str, path: Path, wanted: Shape, by: str) -> None:
+@pytest.mark.parametrize(("name", "path", "wanted"), LEAVES)
+def test_a_value_that_does_not_belong_is_pointed_at(name: str, path: Path, wanted: Shape, by: str) -> None:
     fits = {"true": "boolean", "''": "text", "'\u00e9!'": "text"}.get(by, "")
-    data, line, column = replaced(kind, path, by)
-    problems = read(KINDS[kind], data, "x").problems
+    data, line, column = replaced(name, path, by)
+    problems = read(KINDS[examples()[name][0]], data, "x").problems
     if not problems:
         assert wanted.kind in (fits, "union")
-        assert not wanted.pattern or wanted.words == "kernel options"
+        assert not wanted.pattern or wanted.words in ("kernel options", "a line of text", "a prefix of object names")
         return
     if wanted.kind == "union":
         assert all(problem.place.line == line for problem in problems)
@@ -68,9 +69,10 @@ def test_a_value_that_does_not_belong_is_pointed_at(kind: str, path: Path, wante
     assert all(problem.hint for problem in problems)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_misspelt_key_is_recognised(kind: str) -> None:
-    tree = read_yaml(EXAMPLES[kind].encode(), "x")
+@pytest.mark.parametrize("name", examples())
+def test_every_misspelt_key_is_recognised(name: str) -> None:
+    kind, text = examples()[name]
+    tree = read_yaml(text.encode(), "x")
     tried = 0
     for path, spot in tree.places.keys.items():
         at = shape_at(kind, path[:-1], tree.value)
@@ -78,7 +80,7 @@ def test_every_misspelt_key_is_recognised(kind: str) -> None:
             continue
         tried += 1
         key = str(path[-1])
-        lines = EXAMPLES[kind].split("\n")
+        lines = text.split("\n")
         line = lines[spot.line - 1]
         lines[spot.line - 1] = line[: spot.column - 1] + key[:-1] + line[spot.column - 1 + len(key) :]
         problems = read(KINDS[kind], "\n".join(lines).encode(), "x").problems
@@ -98,6 +100,7 @@ def test_every_missing_key_is_named_with_what_it_takes(kind: str) -> None:
 
 def test_the_examples_use_nearly_every_key() -> None:
     for kind in KINDS:
-        used = {part for path in read_yaml(EXAMPLES[kind].encode(), "x").places.keys for part in path}
+        texts = [text for of, text in examples().values() if of == kind]
+        used = {part for text in texts for path in read_yaml(text.encode(), "x").places.keys for part in path}
         known = {key for model in parts(KINDS[kind].model) for key in fields(model)}
         assert len(used & known) >= 0.6 * len(known), kind

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmkeeper.documents import words
-from vmkeeper.documents.examples import EXAMPLES
+from vmkeeper.documents.examples import examples
 from vmkeeper.documents.kinds import KINDS, Kind
 from vmkeeper.documents.load import load
 from vmkeeper.documents.reference import reference
@@ -48,9 +48,10 @@ def test_every_key_has_its_row(kind: Kind) -> None:
     assert set(re.findall(r"\(#([^)]*)\)", page)) <= headings
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_every_example_loads(kind: Kind) -> None:
-    assert isinstance(load(kind, EXAMPLES[kind.name].encode(), "example"), kind.model)
+@pytest.mark.parametrize("name", examples())
+def test_every_example_loads(name: str) -> None:
+    kind, text = examples()[name]
+    assert isinstance(load(KINDS[kind], text.encode(), "example"), KINDS[kind].model)
 
 
 def test_every_model_and_key_is_described() -> None:

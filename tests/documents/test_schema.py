@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vmkeeper.documents.examples import EXAMPLES
+from vmkeeper.documents.examples import examples
 from vmkeeper.documents.guard import read_yaml
 from vmkeeper.documents.kinds import KINDS, Kind
 from vmkeeper.documents.schema import DIALECT, schema, schemas
@@ -63,9 +63,10 @@ def test_a_schema_is_closed_described_and_whole(kind: Kind) -> None:
 def test_the_schemas_agree_with_the_loader() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     for kind in KINDS.values():
-        made = schema(kind)
-        jsonschema.Draft202012Validator.check_schema(made)
-        assert not list(jsonschema.Draft202012Validator(made).iter_errors(read_yaml(EXAMPLES[kind.name].encode(), "x").value)), kind.name
+        jsonschema.Draft202012Validator.check_schema(schema(kind))
+    for name, (of, text) in examples().items():
+        made = schema(KINDS[of])
+        assert not list(jsonschema.Draft202012Validator(made).iter_errors(read_yaml(text.encode(), "x").value)), name
 
 
 def test_a_schema_is_json_of_one_form() -> None:

@@ -99,10 +99,10 @@ class Place:
         self.producer.repo.commit({"clusters/demo.yaml": json.dumps(cluster), "clusters/contexts/web.yaml": json.dumps(context or {"title": "Web"})})
 
     def reconcile(self) -> None:
-        reconcile(self.repository, self.home, "here", lambda: NOW, connect=lambda _: self.cloud)
+        reconcile(self.repository, self.home, "here", lambda: NOW, connect=lambda _: {"": self.cloud})
 
     def up(self, **options) -> Up:
-        made, cloud = planned(self.repository, self.home, "demo", "here", NOW, connect=lambda _: self.cloud, **options)
+        made, cloud = planned(self.repository, self.home, "demo", "here", NOW, connect=lambda _: {"": self.cloud}, **options)
         return up(made, cloud, Catalogue.at(self.repository, made.plan.head), sleep=lambda _: None)
 
     def names(self) -> list[str]:
@@ -169,7 +169,7 @@ def test_killed_while_waiting_the_next_run_waits_on(place: Place) -> None:
         raise Killed
 
     place.cloud.guest.greeting = None
-    made, cloud = planned(place.repository, place.home, "demo", "here", NOW, connect=lambda _: place.cloud)
+    made, cloud = planned(place.repository, place.home, "demo", "here", NOW, connect=lambda _: {"": place.cloud})
     with pytest.raises(Killed):
         up(made, cloud, Catalogue.at(place.repository, made.plan.head), sleep=kill)
     place.cloud.guest.greeting = b"SSH-2.0-test\r\n"
@@ -254,5 +254,5 @@ def test_public_keys_are_read_and_private_ones_refused(tmp_path: Path) -> None:
 
 def test_a_cluster_that_is_not_there_names_those_that_are(place: Place) -> None:
     with pytest.raises(UserError) as error:
-        planned(place.repository, place.home, "dmeo", "here", NOW, connect=lambda _: place.cloud)
+        planned(place.repository, place.home, "dmeo", "here", NOW, connect=lambda _: {"": place.cloud})
     assert "demo" in error.value.hint

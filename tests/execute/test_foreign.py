@@ -496,7 +496,7 @@ def test_the_extension_field_says_how_else_an_image_can_be_had(site: Subscriber,
     }
     org.offer("Debian 12", extra={"vk:supply": ways})
     org.publish()
-    view = look(site.producer.repo.repository, site.home, "here", NOW, connect=lambda _: _cloud(site))
+    view = look(site.producer.repo.repository, site.home, "here", NOW, connect=lambda _: {"": _cloud(site)})
     (offer,) = view.lists[0].state.offers  # type: ignore[union-attr]
     assert offer.supply.compressed == SuppliedFile(uri="https://a.example.org/x.zst", size=Size(10), sha512="c" * 128)
     (patch,) = offer.supply.patches
@@ -579,7 +579,7 @@ def test_a_json_that_is_none_is_refused_after_its_signature_was_verified(site: S
 
 def test_a_look_changes_nothing_that_is_remembered(site: Subscriber, org: Organisation) -> None:
     before = site.home.memory()
-    look(site.producer.repo.repository, site.home, "here", NOW, connect=lambda _: _cloud(site))
+    look(site.producer.repo.repository, site.home, "here", NOW, connect=lambda _: {"": _cloud(site)})
     assert site.home.memory() == before
     assert len(org.requests()) == 1
 

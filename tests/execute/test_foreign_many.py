@@ -26,7 +26,7 @@ QUICK = Patience(connect=2, idle=1, longest=2)
 def see(site: Subscriber, patience: Patience = QUICK) -> View:
     cloud = MemoryCloud(OWNER, site.world)
     cache = ListCache(site.home.lists, ("127.0.0.1",), patience)
-    return look(site.producer.repo.repository, site.home, "here", site.now, connect=lambda _: cloud, cache=cache)
+    return look(site.producer.repo.repository, site.home, "here", site.now, connect=lambda _: {"": cloud}, cache=cache)
 
 
 def test_a_hundred_lists_of_a_hundred_images_are_one_conditional_request_each(server: WebServer, tmp_path: Path) -> None:

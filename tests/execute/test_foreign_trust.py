@@ -186,7 +186,7 @@ def test_cloudkeeper_s_lists_are_taken_and_their_images_wait_for_a_decision(serv
 
 def test_an_approved_image_of_cloudkeeper_s_list_would_be_registered_as_the_site_s_first_format(server: WebServer, reader: Subscriber) -> None:
     reader.takes(sample(server, reader, "imagelist01.signed", "appdb", new="approve"), formats=["qcow2", "raw"])
-    view = look(reader.producer.repo.repository, reader.home, "here", NOW, connect=lambda _: MemoryCloud(OWNER, reader.world))
+    view = look(reader.producer.repo.repository, reader.home, "here", NOW, connect=lambda _: {"": MemoryCloud(OWNER, reader.world)})
     actions = plan_view(view, NOW).plan.actions
     assert sorted(type(action).__name__ for action in actions) == ["RegisterImage", "RegisterImage"]
     cernvm = next(action for action in actions if isinstance(action, RegisterImage) and "cernvm" in action.subject)

@@ -44,7 +44,7 @@ def here(tmp_path: Path, people: dict[str, Person]) -> Iterator[Here]:
 def chains(here: Here, subject: str = "") -> list[tuple[Link, ...]]:
     cloud = MemoryCloud(OWNER, here.world)
     repository = here.producer.repo.repository
-    view = look(repository, here.home, "here", here.now, connect=lambda _: cloud)
+    view = look(repository, here.home, "here", here.now, connect=lambda _: {"": cloud})
     return list(lineage(view, repository, subject))
 
 

@@ -200,7 +200,7 @@ def test_another_repository_is_refused(here: Here, tmp_path: Path) -> None:
     snapshot = here.producer.repo.repository.at(here.producer.repo.repository.head())
     other.commit({"sites/here.yaml": snapshot.read("sites/here.yaml")})
     with pytest.raises(Refused) as refusal:
-        reconcile(other.repository, here.home, "here", lambda: NOW, connect=lambda _: MemoryCloud(OWNER, here.world))
+        reconcile(other.repository, here.home, "here", lambda: NOW, connect=lambda _: {"": MemoryCloud(OWNER, here.world)})
     assert refusal.value.rule == "R1"
 
 

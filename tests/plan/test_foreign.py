@@ -192,14 +192,14 @@ def test_an_image_that_runs_may_be_started_from_and_one_that_waits_may_not() -> 
         made = taken(source, marked=(spec,), fields=fields)
         found = [Subscribed("egi", uuid, Current(source.expires, tuple(made.offers), tuple(made.others)))]
         assert len(runnable(here, found, made.standings, owner=OWNER, now=NOW)) == count
-        made = held(uuid, foreign(), site(fields), [spec])
+        made = held(uuid, foreign(), site(fields), [spec], NOW)
         away = [Subscribed("egi", uuid, Unusable("away", source.expires))]
         assert len(runnable(here, away, made.standings, owner=OWNER, now=NOW)) == count
 
 
 def test_a_list_whose_signer_is_lost_holds_nothing() -> None:
     spec = marked(image_list())
-    (standing,) = held(spec.list, foreign(), site(SITE), [spec], lost="its certificate was revoked").standings.values()
+    (standing,) = held(spec.list, foreign(), site(SITE), [spec], NOW, lost="its certificate was revoked").standings.values()
     assert isinstance(standing, NotAllowed)
     assert (standing.ground, "revoked" in standing.why) == ("withdrawn", True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -35,6 +35,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 COMMIT = "c" * 40
 ALICES, BOBS = f"openpgp:{ALICE}", f"openpgp:{BOB}"
 OTHER = SSH.replace("IHUr", "IHUs")
+PLACES = {"type": "openstack", "cloud": "c", "places": [{"name": "north"}, {"name": "south"}]}
 
 
 # -- a world: one endorser list, two appliances with two versions each, a list, two sites, a cluster
@@ -153,7 +154,7 @@ def trust(lists: Mapping[str, dict[str, Any]], policy: dict[str, Any] | None = N
 
 def foretold(old: Trust, new: Trust, users: Users = USERS) -> tuple[Action, ...]:
     change = Change.of(decisions(old.lists), decisions(new.lists), trust_changes(old, new), cause)
-    return impact(change, users)
+    return impact(change, users, NOW)
 
 
 # -- scenarios
@@ -329,6 +330,20 @@ def test_a_service_that_takes_another_version_goes_on() -> None:
         ({"subscribe": [{"list": "images", "appliances": ["web"]}]}, []),
         ({"approve": [{"appliance": "ba*", "endorser": "alice"}]}, ["hide:x/base 3"]),
         ({"block": [{"appliance": "base", "version": "==2", "reason": "x"}]}, ["hide:x/base 3"]),
+        ({"approve": [{"list": "images"}]}, ["hide:x/base 3"]),
+        ({"approve": [{"list": "other"}]}, []),
+        ({"approve": [{"tag": "endorse/base/*/alice/*"}]}, ["hide:x/base 3"]),
+        ({"approve": [{"tag": "endorse/base/*/bob/*"}]}, []),
+        ({"approve": [{"community": "science"}]}, []),
+        ({"approve": [{"digest": "0" * 128}]}, []),
+        ({"approve": [{"appliance": "*", "until": NOW}]}, []),
+        ({"approve": [{"appliance": "*", "not_before": NOW}]}, ["hide:x/base 3"]),
+        ({"approve": [{"appliance": "*", "not_before": NOW + timedelta(1)}]}, []),
+        ({"block": [{"appliance": "*", "until": NOW, "reason": "x"}]}, ["hide:x/base 3"]),
+        ({"block": [{"list": "images", "reason": "x"}]}, []),
+        ({"platform": PLACES, "approve": [{"appliance": "*", "places": ["north"]}]}, ["hide:x/base 3"]),
+        ({"platform": PLACES, "block": [{"appliance": "*", "places": ["north"], "reason": "x"}]}, ["hide:x/base 3"]),
+        ({"platform": PLACES, "block": [{"appliance": "*", "places": ["north", "south"], "reason": "x"}]}, []),
     ],
 )
 def test_a_site_hides_only_what_it_took(more: dict[str, Any], ids: list[str]) -> None:
@@ -356,7 +371,7 @@ def test_what_counts_anew_is_published_and_registered() -> None:
 def test_what_follows_needs_what_must_be_signed() -> None:
     old, new = trust({"science": endorsers()}), trust({})
     change = Change.of(decisions(old.lists), {}, trust_changes(old, new), cause)
-    found = impact(change, USERS, ("enact:policy",))
+    found = impact(change, USERS, NOW, ("enact:policy",))
     assert found
     assert {action.needs for action in found} == {("enact:policy",)}
 
@@ -365,10 +380,10 @@ def test_where_no_sentence_fits_the_verifier_speaks() -> None:
     before = decisions(trust({"science": endorsers()}).lists)
     refused = tuple(Decision(one.appliance, one.version, (Refusal("R12", "the key was revoked", "keys/x.asc"),)) for one in before["science"])
     elsewhere = (TrustChange("endorsers/other.yaml", "x", True, "other"), TrustChange("endorsers/science.yaml", "y", True, "science", "carol"))
-    found = impact(Change.of(before, {"science": refused}, elsewhere, cause), USERS)
+    found = impact(Change.of(before, {"science": refused}, elsewhere, cause), USERS, NOW)
     assert found[0].reason == "R12: the key was revoked (keys/x.asc); it will name no base"
     assert found[0].cause == cause("endorsers")
-    found = impact(Change.of(before, {}, (), lambda _: None), USERS)
+    found = impact(Change.of(before, {}, (), lambda _: None), USERS, NOW)
     assert found[0].reason == "nothing vouches for it any more; it will name no base"
     assert found[0].cause is None
 
@@ -377,14 +392,14 @@ def test_a_change_of_the_policy_is_named_where_the_list_has_not_changed() -> Non
     before = decisions(trust({"science": endorsers()}).lists)
     new = {**principals(), "builders": [{"name": "ci", "id": "https://ci.example.org", "keys": [{"type": "ssh", "key": OTHER}]}]}
     sentences = trust_changes(trust({"science": endorsers()}, principals()), trust({"science": endorsers()}, new))
-    found = impact(Change.of(before, {}, sentences, cause), USERS)
+    found = impact(Change.of(before, {}, sentences, cause), USERS, NOW)
     assert found[0].reason == "every release needs provenance signed by a builder; it will name no base"
     assert found[0].cause == cause("endorsers/policy.yaml")
 
 
 def test_of_many_changes_three_are_named() -> None:
     sentences = [TrustChange("endorsers/science.yaml", word, True, "science") for word in "abcd"]
-    found = impact(Change.of(decisions(trust({"science": endorsers()}).lists), {}, sentences, cause), USERS)
+    found = impact(Change.of(decisions(trust({"science": endorsers()}).lists), {}, sentences, cause), USERS, NOW)
     assert found[0].reason == "a; b; c; it will name no base"
 
 

@@ -17,7 +17,7 @@ from vmkeeper.lists.hepix import HepixEndorser, HepixImage, HepixList
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
 from vmkeeper.plan.wanted import Allowed, NotAllowed
-from vmkeeper.trust.approval import decide
+from vmkeeper.trust.approval import Stance, decide
 from vmkeeper.trust.keys.ssh import SSHVerifier
 from vmkeeper.values import Size, Version
 
@@ -49,6 +49,22 @@ def test_an_entry_becomes_an_offer() -> None:
     assert (offer.spec.name, offer.spec.appliance, offer.spec.version, offer.spec.list) == ("a-2026.11.1", "a", Version("2026.11.1"), LIST.uuid)
     assert (offer.spec.expires, offer.spec.architecture) == (FAR, "aarch64")
     assert offer.spec.properties == {"title": "A", "ad:mpuri": "https://m.example.org/a", "sl:osname": "Debian", "sl:arch": "aarch64"}
+
+
+def test_least_and_recommended_sizes_are_passed_on_in_mib() -> None:
+    image = replace(
+        IMAGE,
+        ram_minimum=Size.parse("1GiB"),
+        ram_recommended=Size(1024**3 + 1),
+        core_minimum=2,
+        core_recommended=4,
+        appid="484",
+        base_mpuri="https://example.org/base",
+    )
+    (offer,), _ = offers(image)
+    sizes = {"hv:ram_minimum": "1024", "ad:ram_recommended": "1025", "hv:core_minimum": "2", "ad:core_recommended": "4"}
+    assert offer.spec.properties.items() >= {**sizes, "ad:appid": "484", "ad:base_mpuri": "https://example.org/base"}.items()
+    assert not offers(IMAGE)[0][0].spec.properties.keys() & sizes.keys()
 
 
 def test_an_entry_without_an_expiry_expires_with_the_list() -> None:
@@ -102,8 +118,8 @@ def standing(trust, quorum: int = 1, now=None, **fields):
     judgement = world.judge({"ssh": SSHVerifier()}, **({"now": now} if now else {}))
     people = judgement.enactments.current.policy.lists[ENDORSERS].model_copy(update={"quorum": quorum})
     verdicts = judgement.verdicts[ENDORSERS]
-    (decision,) = decide(verdicts, endorsers=people, approve=site.approve, block=site.block, releases=[("debian-12", Version("2026.5.1.7"))])
-    return standing_of(decision, site, people, verdicts)
+    (decision,) = decide(verdicts, endorsers=people, site=Stance(site.approve, site.block, NOW), releases=[("debian-12", Version("2026.5.1.7"))])
+    return standing_of(decision, people, verdicts)
 
 
 def test_what_is_endorsed_and_approved_is_allowed_until_the_quorum_ends(trust) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from support.sitescenario import NOW, OWNER, Downloads, site, standings, subscribed, world
+from support.sitescenario import NOW, OWNER, Downloads, keys, site, standings, subscribed, world
 from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.execute.site import performer
 from vmkeeper.execute.walk import Done, walk
@@ -22,8 +22,8 @@ def load(path: Path) -> dict:
     return YAML(typ="safe", pure=True).load(path)
 
 
-READABLE = [path for path in SCENARIOS if all("unusable" not in item for item in load(path)["lists"])]
-"""A list that cannot be read keeps its images."""
+READABLE = [path for path in SCENARIOS if all("unusable" not in item for item in load(path)["lists"]) and "hold" not in load(path).get("site", {})]
+"""A list that cannot be read keeps its images, and so does a hold."""
 
 
 def plan(scenario: dict, cloud: World, now=NOW) -> SitePlan:
@@ -35,6 +35,7 @@ def plan(scenario: dict, cloud: World, now=NOW) -> SitePlan:
         owner=OWNER,
         now=now,
         force_retire=scenario.get("force", False),
+        had=keys(scenario.get("had", [])),
     )
 
 
@@ -69,6 +70,12 @@ def test_scenario(path: Path, tmp_path: Path) -> None:
     usable = sorted(label(image.spec) for image in cloud.images.values() if image.owner == OWNER and image.spec and image.state == "active")
     assert usable == expected["usable"]
     assert {key: cloud.images[key] for key in untouchable} == untouchable
+    shown = {label(image.spec): image.spec for image in cloud.images.values() if image.owner == OWNER and image.spec and image.state == "active"}
+    for words, said_of_it in expected.get("says", {}).items():
+        found = shown[words].model_dump(mode="json")
+        assert {key: found[key] for key in said_of_it} == said_of_it
+    if expected.get("order"):
+        assert [f"{action.kind} {action.subject}" for action in made.plan.actions] == expected["order"]
     assert plan(scenario, cloud).plan.actions == ()
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.sitescenario import NOW, OWNER, Downloads, site, spec, standings, subscribed, uuid_of, world
+from support.sitescenario import NOW, OWNER, Downloads, keys, site, spec, standings, subscribed, uuid_of, world
 from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.errors import Transient
 from vmkeeper.execute.site import performer
 from vmkeeper.execute.walk import walk
-from vmkeeper.plan.site import HideImage, SitePlan, plan_site
+from vmkeeper.plan.places import merged
+from vmkeeper.plan.site import HideImage, RegisterImage, SitePlan, plan_site
 from vmkeeper.plan.wanted import Allowed, image_standing
 from vmkeeper.values import Version
 
@@ -40,6 +41,13 @@ lists = st.lists(
     min_size=1,
     max_size=2,
 ).map(lambda found: [{"name": name, **item} for name, item in zip(("main", "other"), found, strict=False)])
+
+
+def aliased(found: dict) -> dict:
+    """An image that bears its appliance's alias where it is said so."""
+    return {key: value for key, value in found.items() if key != "aliased"} | ({"alias": found["image"].split()[0]} if "aliased" in found else {})
+
+
 state = st.sampled_from(
     [{}, {}, {}, {"state": "incomplete"}, {"state": "hidden", "hidden_since": PAST}, {"state": "hidden", "hidden_since": "2026-11-20T09:00:00Z"}]
 )
@@ -53,23 +61,44 @@ image = st.builds(
     owner,
     st.sampled_from([{}, {}, {"in_use": True}]),
     st.sampled_from([{}, {}, {"source": "other"}, {"source": "gone"}]),
+    st.sampled_from([{}, {}, {"drift": ["it has another name"]}]),
+    st.booleans().map(lambda borne: {"aliased": True} if borne else {}),
+).map(aliased)
+holds = st.sampled_from([[], [], [], [{"appliance": "a", "reason": "r"}], [{"appliance": "*", "reason": "r"}]])
+sites = st.builds(
+    lambda keep, alias, drift, hold: {"keep": keep, "names": {"alias": alias}, "drift": drift, "hold": hold},
+    st.integers(1, 3),
+    st.sampled_from(["{{ appliance }}", "{{ appliance }}", ""]),
+    st.sampled_from(["repair", "repair", "leave"]),
+    holds,
 )
 scenarios = st.fixed_dictionaries(
     {
-        "site": st.builds(lambda keep: {"keep": keep}, st.integers(1, 3)),
+        "site": sites,
         "lists": lists,
         "standings": st.dictionaries(words, standing, max_size=9),
         "observed": st.lists(image, max_size=7),
         "force": st.booleans(),
+        "had": st.lists(words, max_size=3),
     }
 )
 
 
 def plan(scenario: dict, cloud: World, now=NOW) -> SitePlan:
+    return plan_of(scenario, MemoryCloud(OWNER, cloud).images(), now)
+
+
+def plan_of(scenario: dict, images, now=NOW, owner: str = OWNER) -> SitePlan:
     found = [subscribed(item) for item in scenario["lists"]]
-    made = site(scenario["site"])
     return plan_site(
-        made, found, standings(scenario["standings"]), MemoryCloud(OWNER, cloud).images(), owner=OWNER, now=now, force_retire=scenario["force"]
+        site(scenario["site"]),
+        found,
+        standings(scenario["standings"]),
+        images,
+        owner=owner,
+        now=now,
+        force_retire=scenario["force"],
+        had=keys(scenario["had"]),
     )
 
 
@@ -79,7 +108,7 @@ def carry_out(scenario: dict, cloud: World, fault=None, now=NOW):
 
 
 def copy(cloud: World) -> World:
-    return World(images=dict(cloud.images), machines=dict(cloud.machines), last=1000)
+    return World(images=dict(cloud.images), machines=dict(cloud.machines), audiences=dict(cloud.audiences), last=1000)
 
 
 @settings(max_examples=200, deadline=None)
@@ -111,7 +140,8 @@ def test_only_what_is_allowed_is_usable_afterwards(scenario: dict) -> None:
     for item in cloud.images.values():
         if item.owner == OWNER and item.spec and item.state == "active":
             found = image_standing(item.spec, said, NOW)
-            assert isinstance(found, Allowed) or (refused and found.ground in ("unapproved", "unendorsed"))
+            held = scenario["site"]["hold"] and item.spec.list not in {uuid_of(one["name"]) for one in scenario["lists"]}
+            assert isinstance(found, Allowed) or held or (refused and found.ground in ("unapproved", "unendorsed"))
 
 
 @settings(max_examples=200, deadline=None)
@@ -173,13 +203,101 @@ def test_nothing_is_deleted_that_is_usable_used_or_within_its_grace(scenario: di
 @settings(max_examples=100, deadline=None)
 @given(scenarios)
 def test_the_order_in_which_the_cloud_lists_images_does_not_matter(scenario: dict) -> None:
-    cloud = world(scenario["observed"])
-    found = [subscribed(item) for item in scenario["lists"]]
-    images = MemoryCloud(OWNER, cloud).images()
-    plans = [
-        plan_site(site(scenario["site"]), found, standings(scenario["standings"]), order, owner=OWNER, now=NOW) for order in (images, images[::-1])
-    ]
+    images = MemoryCloud(OWNER, world(scenario["observed"])).images()
+    plans = [plan_of(scenario, order) for order in (images, images[::-1])]
+    assert plans[0].notes == plans[1].notes
     assert plans[0].plan.digest() == plans[1].plan.digest()
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios)
+def test_after_a_run_the_newest_wanted_version_of_each_appliance_bears_its_alias_and_no_other_does(scenario: dict) -> None:
+    scenario["site"]["names"]["alias"] = "{{ appliance }}"
+    cloud = world(scenario["observed"])
+    made = plan(scenario, cloud)
+    carry_out(scenario, cloud)
+    bearers = aliases(cloud)
+    for uuid, versions in bearers.items():
+        assert len(versions) <= 1 or made.notes, f"{uuid}: {versions}"
+    for uuid, specs in active(cloud).items():
+        if {one.list for one in specs} <= {uuid_of("main"), uuid_of("other")} and not any("unusable" in item for item in scenario["lists"]):
+            may = [one for one in specs if isinstance(image_standing(one, standings(scenario["standings"]), NOW), Allowed)]
+            if may and not made.refusal and not scenario["site"]["hold"]:
+                assert [one.version for one in bearers[uuid]] == [max(one.version for one in may)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios)
+def test_at_no_moment_is_an_alias_without_a_bearer_that_had_one_and_keeps_one(scenario: dict) -> None:
+    """After each action, in the plan's order: what users get under an alias is there before and after, and in between.
+
+    But for an image that must not run a moment longer where its successor has still to be fetched.
+    """
+    scenario["site"]["names"]["alias"] = "{{ appliance }}"
+    before, after = world(scenario["observed"]), world(scenario["observed"])
+    carry_out(scenario, after)
+    cloud = world(scenario["observed"])
+    actions = plan(scenario, cloud).plan.actions
+    at_once = {action.spec.uuid for action in actions if isinstance(action, HideImage) and not action.needs}
+    fetched = {action.spec.uuid for action in actions if isinstance(action, RegisterImage)}
+    steady = {uuid for uuid in aliases(before) if uuid in aliases(after) and uuid not in at_once & fetched}
+    client = MemoryCloud(OWNER, cloud)
+    with tempfile.TemporaryDirectory() as folder:
+        perform = performer(client, Downloads(Path(folder)), lambda: NOW)
+        for action in actions:
+            perform(action)
+            assert steady <= set(aliases(cloud)), action.id
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios)
+def test_a_held_appliance_gets_nothing_newer_and_loses_only_what_must_not_run(scenario: dict) -> None:
+    scenario["site"]["hold"] = [{"appliance": "*", "reason": "r"}]
+    before, cloud = world(scenario["observed"]), world(scenario["observed"])
+    said, had = standings(scenario["standings"]), keys(scenario["had"])
+    carry_out(scenario, cloud)
+    there = {item.spec.key for item in before.images.values() if item.owner == OWNER and item.spec and item.state != "incomplete"}
+    for uuid, specs in active(cloud).items():
+        old = active(before).get(uuid, [])
+        for one in specs:
+            assert one.key in there | had
+            assert not old or one.version <= max(it.version for it in old) or one.key in had
+    left = {one.key for specs in active(cloud).values() for one in specs}
+    for uuid, specs in active(before).items():
+        for one in specs:
+            if isinstance(image_standing(one, said, NOW), Allowed) and not any("expires" in item for item in scenario["lists"]):
+                assert one.key in left, uuid
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios, scenarios)
+def test_what_is_planned_at_one_place_does_not_depend_on_what_another_has(scenario: dict, other: dict) -> None:
+    """The merged plan is each place's own plan, in an order that keeps each place's needs."""
+    clouds = {"east": world(scenario["observed"]), "west": world(other["observed"])}
+    alone = {place: plan(scenario, cloud) for place, cloud in clouds.items()}
+    together = merged(alone).plan.actions
+    position = {action.id: number for number, action in enumerate(together)}
+    assert all(position[need] < position[action.id] for action in together for need in action.needs)
+    for place, made in alone.items():
+        here = [action for action in together if action.place == place]
+        assert {action.id for action in here} == {f"{action.id} @{place}" for action in made.plan.actions}
+        assert {need for action in here for need in action.needs} == {f"{need} @{place}" for action in made.plan.actions for need in action.needs}
+        assert sorted(action.reason for action in here) == sorted(action.reason for action in made.plan.actions)
+
+
+def active(cloud: World) -> dict[str, list]:
+    """Usable images of ours, by appliance."""
+    found: dict[str, list] = {}
+    for item in cloud.images.values():
+        if item.owner == OWNER and item.spec and item.state == "active":
+            found.setdefault(item.spec.uuid, []).append(item.spec)
+    return found
+
+
+def aliases(cloud: World) -> dict[str, list]:
+    """Usable images of ours that bear an alias, by appliance."""
+    found = {uuid: [one for one in specs if one.alias] for uuid, specs in active(cloud).items()}
+    return {uuid: specs for uuid, specs in found.items() if specs}
 
 
 def usable(cloud: World, said: dict) -> set[str]:

@@ -62,7 +62,7 @@ class Here:
     def run(self, fault: Any = None, at: datetime | None = None, **options: Any) -> Reconciled:
         self.now = at or self.now
         cloud = MemoryCloud(OWNER, self.world, fault)
-        return reconcile(self.producer.repo.repository, self.home, "here", lambda: self.now, connect=lambda _: cloud, **options)
+        return reconcile(self.producer.repo.repository, self.home, "here", lambda: self.now, connect=lambda _: {"": cloud}, **options)
 
     def usable(self) -> list[str]:
         return self.images("active")

@@ -14,6 +14,7 @@ from uuid import NAMESPACE_DNS, uuid5
 from vmkeeper.clouds.interface import CloudImage, CloudMachine, ImageSpec, SourceFile
 from vmkeeper.clouds.memory import World
 from vmkeeper.execute.transfer import Brought
+from vmkeeper.model.platform import Audience
 from vmkeeper.model.release import ImageFile
 from vmkeeper.model.site import Site
 from vmkeeper.plan.site import RegisterImage
@@ -103,25 +104,38 @@ def standings(items: dict[str, Any]) -> dict[tuple[str, str, Version], Standing]
 
 
 def world(items: list[Any]) -> World:
-    """[words | {image: words, state?, hidden_since?, owner?, in_use?, salt?, expires?, source?}]; ids are i1, i2, …."""
+    """[words | {image: words, state?, hidden_since?, owner?, in_use?, drift?, salt?, expires?, source?, …}]; ids are i1, i2, ….
+
+    What else is given is said by the spec (alias, name, audience, properties).
+    """
     made = World()
     for number, entry in enumerate(items, 1):
         words, more = words_and_more(entry, "image")
-        about = {key: more.pop(key) for key in ("state", "hidden_since", "owner") if key in more}
+        about = {key: more.pop(key) for key in ("state", "hidden_since", "owner", "drift") if key in more}
         used = more.pop("in_use", False)
         key = f"i{number}"
         if words == "foreign":
             image = CloudImage(id=key, name=more.get("name", "somebody's"), owner=about.get("owner"))
         else:
-            said = spec(words, **more)
+            said = spec(words, **{key: Audience(**value) if key == "audience" else value for key, value in more.items()})
+            made.audiences[key] = said.audience
             image = CloudImage(id=key, name=said.name, owner=about.get("owner", OWNER), spec=said)
-        made.images[key] = replace(image, state=about.get("state", "active"), hidden_since=about.get("hidden_since"))
+        made.images[key] = replace(
+            image, state=about.get("state", "active"), hidden_since=about.get("hidden_since"), drift=tuple(about.get("drift", ()))
+        )
         if used:
             made.machines[f"m{number}"] = CloudMachine(id=f"m{number}", name=f"m{number}", state="running", image=key)
     return made
 
 
+def keys(items: list[Any]) -> frozenset[str]:
+    """What was there after the last run: [words | {image: words, salt?}]."""
+    return frozenset(spec(words, **more).key for words, more in (words_and_more(entry, "image") for entry in items))
+
+
 def site(fields: dict[str, Any]) -> Site:
+    """A site; without aliases where `names` does not say otherwise."""
+    fields = {"names": {"alias": ""}, **fields}
     return Site.model_validate({"title": "Here", "platform": {"type": "local"}, **fields})
 
 

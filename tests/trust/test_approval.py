@@ -15,7 +15,7 @@ from support.keys import ISSUED, NOW, SecurityKey, Signer
 from support.trust import APPLIANCE, LIST, SSH, World, endorser_list, person, policy, principal, release
 from vmkeeper.model.decision import Approval, Block
 from vmkeeper.model.endorser import EndorserList
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import EVERYTHING, Decision, Stance, decide
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.refusal import Refusal
@@ -58,7 +58,7 @@ def decisions(
     releases: Iterable[tuple[str, Version]] = (),
 ) -> dict[str, Decision]:
     verdicts, endorsers = judged(world, people)
-    found = decide(verdicts, endorsers=endorsers, approve=tuple(approve), block=tuple(block), releases=releases)
+    found = decide(verdicts, endorsers=endorsers, site=Stance(tuple(approve), tuple(block), NOW), releases=releases)
     return {str(decision.version): decision for decision in found}
 
 
@@ -212,7 +212,7 @@ def test_decisions_are_sorted_by_appliance_and_version(alice: Signer) -> None:
         world.endorse(alice, world.record_release(release(version)))
     people = pinned(person("alice", alice))
     verdicts, endorsers = judged(world, people)
-    found = decide(verdicts, endorsers=endorsers, approve=ALL, block=(), releases=[("zebra", Version("1"))])
+    found = decide(verdicts, endorsers=endorsers, site=EVERYTHING, releases=[("zebra", Version("1"))])
     assert [(one.appliance, str(one.version)) for one in found] == [(APPLIANCE, "2"), (APPLIANCE, "9"), (APPLIANCE, "10"), ("zebra", "1")]
 
 
@@ -284,14 +284,14 @@ def test_r5_endorsers_who_share_a_key_pair_count_once_and_are_told(alice: Signer
     (verdict,), endorsers = judged(world, people)
     assert isinstance(verdict, Accepted)
     twin = Accepted(f"endorse/{APPLIANCE}/1/bob/1", "0" * 128, verdict.statement.model_copy(update={"endorser": "bob"}), verdict.signed_by)
-    (decision,) = decide((verdict, twin), endorsers=endorsers, approve=ALL, block=())
+    (decision,) = decide((verdict, twin), endorsers=endorsers, site=EVERYTHING)
     tags = f"{verdict.tag}, {twin.tag}"
     assert decision.refusals == (
         Refusal("R20", "1 of 2 endorsers of examples endorse it", tags, "ask an endorser for: vmkeeper endorse"),
         Refusal("R5", "endorsers with different names signed with one key pair, which counts once", tags, "each signs with a key of their own"),
     )
     other = Accepted(twin.tag, twin.sha512, twin.statement, SignedBy("k", "another"))
-    assert decide((verdict, other), endorsers=endorsers, approve=ALL, block=())[0].accepted
+    assert decide((verdict, other), endorsers=endorsers, site=EVERYTHING)[0].accepted
 
 
 def test_r31_enough_endorsers_have_built_it_again(alice: Signer, bob: Signer) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from support.keys import SecurityKey
+from support.keys import NOW, SecurityKey
 from support.trust import APPLIANCE, LIST, SSH, World, endorser_list, person, policy, principal, release
 from vmkeeper.model.decision import Approval, Block
 from vmkeeper.model.endorser import EndorserList
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import EVERYTHING, Decision, Stance, decide
 from vmkeeper.trust.keys.interface import SignedBy
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.refusal import Refusal
@@ -31,7 +31,7 @@ def judged(made: World, people: EndorserList) -> tuple[tuple[Verdict, ...], Trus
 
 def decided(made: World, approve: Sequence[Approval] = ALL, block: Iterable[Block] = (), **fields: Any) -> dict[str, Decision]:
     verdicts, endorsers = judged(made, endorser_list(*PEOPLE, **fields))
-    return {str(one.version): one for one in decide(verdicts, endorsers=endorsers, approve=approve, block=tuple(block))}
+    return {str(one.version): one for one in decide(verdicts, endorsers=endorsers, site=Stance(approve, tuple(block), NOW))}
 
 
 def told(decision: Decision) -> list[tuple[str, str, str]]:
@@ -69,7 +69,7 @@ def test_the_nearest_version_is_one_of_the_same_appliance() -> None:
     made = World()
     made.endorse(ALICE, made.record_release(release("1")))
     verdicts, endorsers = judged(made, endorser_list(*PEOPLE))
-    found = decide(verdicts, endorsers=endorsers, approve=ALL, block=(), releases=[("another", Version("1")), ("zebra", Version("1"))])
+    found = decide(verdicts, endorsers=endorsers, site=EVERYTHING, releases=[("another", Version("1")), ("zebra", Version("1"))])
     assert [(one.appliance, one.accepted, one.nearest) for one in found] == [
         ("another", False, None),
         (APPLIANCE, True, None),
@@ -82,7 +82,7 @@ def test_a_tag_with_a_strange_name_hides_none_after_it() -> None:
     made.endorse(ALICE, made.record_release(release("1")))
     verdicts, endorsers = judged(made, endorser_list(*PEOPLE))
     strange = Rejected("endorse/Debian/1/alice/1", (Refusal("R6", "the tag's name is not one of ours"),))
-    (decision,) = decide((strange, *verdicts), endorsers=endorsers, approve=ALL, block=())
+    (decision,) = decide((strange, *verdicts), endorsers=endorsers, site=EVERYTHING)
     assert decision.accepted
 
 
@@ -104,7 +104,7 @@ def test_r20_where_a_quorum_lacks_the_endorser_that_the_site_asks_for_is_still_s
     assert told(decided(made, [Approval(appliance="*", endorser="alice")], quorum=2)["1"]) == [lacking]
     made.tags.pop("policy/1/root")
     both = [Approval(appliance="*", endorser="carol"), Approval(appliance="debian-*", endorser="bob")]
-    who = ("R20", f"the site approves {APPLIANCE} 1 only if endorsed by carol, bob", "endorsed by alice")
+    who = ("R20", f"the site approves {APPLIANCE} 1 only if endorsed by carol, or if endorsed by bob", "endorsed by alice")
     assert told(decided(made, both, quorum=2)["1"]) == [lacking, who]
 
 
@@ -145,7 +145,7 @@ def test_r20_the_highest_serial_is_the_last_word_in_whatever_order_tags_come() -
     made.endorse(ALICE, commit)
     verdicts, endorsers = judged(made, endorser_list(*PEOPLE))
     for order in (verdicts, verdicts[::-1]):
-        (decision,) = decide(order, endorsers=endorsers, approve=ALL, block=())
+        (decision,) = decide(order, endorsers=endorsers, site=EVERYTHING)
         assert [one.tag for one in decision.endorsements] == [tag("alice", serial=3)]
         assert decision.accepted
 
@@ -158,5 +158,5 @@ def test_r20_of_two_tags_with_one_serial_the_withdrawal_counts() -> None:
     name = made.withdraw(ALICE, commit, serial=1, previous=None)
     said = next(one for one in made.judge(SSH).verdicts[LIST] if one.tag == name).statement
     assert said is not None
-    (decision,) = decide((verdict, Accepted(name, "", said, SignedBy("k", "m"))), endorsers=endorsers, approve=ALL, block=())
+    (decision,) = decide((verdict, Accepted(name, "", said, SignedBy("k", "m"))), endorsers=endorsers, site=EVERYTHING)
     assert [one.why for one in decision.refusals] == ["alice has withdrawn it: a hole in it"]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
-from vmkeeper.catalogue import attested, trusted
+from vmkeeper.catalogue import attested, decided, trusted
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.catalogue.inherit import definition
 from vmkeeper.catalogue.locking import lock_request, request_inputs
 from vmkeeper.documents.kinds import kind_of, misplaced
 from vmkeeper.errors import Place, Problem, Problems
 from vmkeeper.model.cluster import Cluster
-from vmkeeper.model.decision import Approval, Block
 from vmkeeper.model.site import Site
-from vmkeeper.values import UUID_PATTERN
 
 FOLDERS = ("appliances", "imagelists", "endorsers", "sites", "clusters")
 """The folders whose files are ours to judge."""
@@ -138,30 +134,17 @@ def _image_lists(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
 
 
 def _sites(catalogue: Catalogue, broken: set[str]) -> Iterator[Problem]:
-    appliances = catalogue.names("appliances")
     for name in catalogue.names("sites"):
-        path = f"sites/{name}.yaml"
-        if path in broken or not (site := catalogue.site(name)):
-            continue
-        for index, subscription in enumerate(site.subscribe):
-            yield from _known(
-                "image list", subscription.list, catalogue.names("imagelists"), Place(path, field=f"subscribe[{index}].list"), "imagelists"
-            )
-        both: tuple[tuple[str, tuple[Approval | Block, ...]], ...] = (("approve", site.approve), ("block", site.block))
-        for field, decisions in both:
-            for index, decision in enumerate(decisions):
-                if not _means_foreign(site, decision) and not any(fnmatchcase(appliance, decision.appliance) for appliance in appliances):
-                    near = get_close_matches(decision.appliance, appliances, n=1)
-                    hint = f"did you mean {near[0]}?" if near else "correct the name, or remove the entry"
-                    yield Problem(Place(path, field=f"{field}[{index}].appliance"), f"{decision.appliance} matches no appliance", hint)
+        if f"sites/{name}.yaml" not in broken and (site := catalogue.site(name)):
+            yield from site_problems(catalogue, name, site)
 
 
-def _means_foreign(site: Site, decision: Approval | Block) -> bool:
-    """Whether a decision is about images of another organisation's list: by their name at the site, the list, or a UUID."""
-    if site.foreign and re.fullmatch(UUID_PATTERN, decision.appliance):
-        return True
-    endorser = decision.endorser if isinstance(decision, Approval) else None
-    return any(decision.appliance.partition("*")[0].startswith(f"{one.name}-") or endorser == one.name for one in site.foreign)
+def site_problems(catalogue: Catalogue, name: str, site: Site) -> Iterator[Problem]:
+    """What is wrong with a sound site file beside the other documents of a commit. Places are fields, without lines."""
+    path = f"sites/{name}.yaml"
+    for index, subscription in enumerate(site.subscribe):
+        yield from _known("image list", subscription.list, catalogue.names("imagelists"), Place(path, field=f"subscribe[{index}].list"), "imagelists")
+    yield from decided.problems(catalogue, path, site)
 
 
 def _foreign_lists(catalogue: Catalogue, broken: set[str], cluster: Cluster) -> tuple[str, ...]:

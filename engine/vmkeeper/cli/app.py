@@ -14,6 +14,7 @@ from vmkeeper.cli import (
     bundle,
     cluster,
     convert,
+    deciding,
     demo,
     endorser,
     events,
@@ -24,13 +25,15 @@ from vmkeeper.cli import (
     lineage,
     policy,
     policy_sync,
+    propagation,
     publisher,
     site,
+    site_status,
+    siteservice,
     verify,
 )
-from vmkeeper.cli.session import show_error
+from vmkeeper.cli.session import show_error, visible
 from vmkeeper.errors import VmkeeperError
-from vmkeeper.values import visible
 
 BUG = 3
 INTERRUPTED = 130
@@ -57,17 +60,25 @@ app.command("build")(factory.build)
 app.command("test")(factory.test)
 app.command("endorse")(endorser.endorse)
 app.command("withdraw")(endorser.withdraw)
-app.command("approve")(policy.approve)
+app.command("approve")(deciding.approve)
+app.command("block")(deciding.block)
+app.command("hold")(deciding.hold)
 app.command("freshness")(policy.freshness)
 app.command("convert")(convert.convert)
 app.command("publish")(publisher.publish)
 app.command("bundle")(bundle.bundle)
 app.command("reconcile")(site.reconcile)
-app.command("status")(site.status)
+app.command("status")(site_status.status)
+app.command("propagation")(propagation.propagation)
 app.command("log")(lineage.log)
 app.command("demo")(demo.demo)
 policy.commands.command("sync")(policy_sync.sync)
 site.commands.command("events")(events.events)
+site.commands.command("suspend")(siteservice.suspend)
+site.commands.command("resume")(siteservice.resume)
+site.commands.command("key")(siteservice.key)
+site.commands.command("page")(siteservice.page)
+site.commands.command("unit")(siteservice.unit)
 app.add_typer(export.commands, name="export")
 app.add_typer(verify.commands, name="verify")
 app.add_typer(policy.commands, name="policy")

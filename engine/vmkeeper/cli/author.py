@@ -32,6 +32,7 @@ def check(
 ) -> int:
     """Validate every document of a commit and say all that is wrong at once."""
     from vmkeeper.catalogue.check import check as check_all
+    from vmkeeper.catalogue.decided import remarks
     from vmkeeper.catalogue.trusted import marked
 
     session = Session(directory)
@@ -49,7 +50,7 @@ def check(
         raise Problems(problems)
     counts = ", ".join(f"{len(catalogue.names(folder))} in {folder}/" for folder in ("appliances", "imagelists", "endorsers", "sites", "clusters"))
     session.say(f"All documents are sound: {counts}.")
-    for sentence in marked(catalogue):
+    for sentence in (*marked(catalogue), *remarks(catalogue, session.now)):
         session.say(sentence)
     return 0
 

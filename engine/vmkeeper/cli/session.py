@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from vmkeeper.errors import Problems, UserError, VmkeeperError
+from vmkeeper.execute.secrets import scrubbed
 from vmkeeper.execute.walk import Blocked, Done, Failed, Outcome
-from vmkeeper.values import Duration, Size, visible
+from vmkeeper.values import Duration, Size
+from vmkeeper.values import visible as escaped
 
 if TYPE_CHECKING:
     from vmkeeper.catalogue.catalogue import Catalogue
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 
 CHANGES = 2
 """Exit code of --detailed-exitcode when there is something to do."""
+
+
+def visible(text: str) -> str:
+    """Text as it may be shown: control characters escaped (rule R29), and no secret that was read."""
+    return escaped(scrubbed(text))
 
 
 class Output(StrEnum):
@@ -130,7 +137,7 @@ class Session:
 
     def json(self, value: Any) -> None:
         """The result as JSON, indented, keys in their order."""
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+        sys.stdout.write(scrubbed(json.dumps(value, indent=2, ensure_ascii=True)) + "\n")
 
     def progress(self) -> LiveProgress:
         """A progress that shows on the error stream."""

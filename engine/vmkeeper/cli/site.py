@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmkeeper.cli.service import MetricsFileOption, MetricsOption, Serving, StatusOption, WatchOption, suspended_json, suspended_words
 from vmkeeper.cli.session import CHANGES, HERE, DetailedExitCode, Directory, Output, OutputOption, Session, show_error
 from vmkeeper.errors import Transient, UserError
 from vmkeeper.execute.walk import Done, Failed, Outcome
-from vmkeeper.values import Size, format_time
 
 if TYPE_CHECKING:
     from vmkeeper.execute.home import SiteHome
+    from vmkeeper.execute.service import Visit, Visiting
     from vmkeeper.execute.site import Reconciled
     from vmkeeper.plan.site import SitePlan
+    from vmkeeper.progress import Progress
     from vmkeeper.repository.tree import Repository
 
 commands = typer.Typer(no_args_is_help=True, help="Set up a site and see what a run at it would do.")
@@ -30,6 +32,10 @@ HomeOption = Annotated[
 BundleOption = Annotated[
     Path | None,
     typer.Option("--bundle", help="Take the repository, lists and images from this bundle instead of the network.", show_default=False),
+]
+AdoptOption = Annotated[
+    bool,
+    typer.Option("--adopt", help="Only take over what nifty, cloudkeeper, atrope or openstack-image-manager made. Nothing else is changed."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force-retire", help="Retire more images than the site's limit allows.")]
 
@@ -55,7 +61,12 @@ def init(
         ),
     ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="A host that may be fetched from although its address is not public.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="A host that may be fetched from although its address is not public. Default: those that are pinned.",
+            show_default=False,
+        ),
     ] = None,
     administrator: Annotated[
         list[str] | None,
@@ -89,7 +100,9 @@ def init(
 
     session = Session(directory)
     place, certificates = SiteHome.of(name, home), tuple(ca or ())
-    wishes = Wishes(certificates, signer, tuple(allow or ()), tuple(administrator or ()), quorum, source, policy)
+    # A site that is pinned again keeps the hosts that it may fetch from, unless others are named.
+    hosts = tuple(allow) if allow else place.pins().fetch.allowed_hosts if place.pinned() else ()
+    wishes = Wishes(certificates, signer, hosts, tuple(administrator or ()), quorum, source, policy)
     proposed = proposal(session.repository, name, wishes, session.now)
     session.say(fingerprints(proposed.pins))
     if is_pinned(place, proposed, certificates):
@@ -111,6 +124,7 @@ def plan(
     directory: Directory = HERE,
     output: OutputOption = Output.text,
     detailed_exitcode: DetailedExitCode = False,
+    adopt: AdoptOption = False,
 ) -> int:
     """Show what a run at the site would do now. Changes nothing."""
     from vmkeeper.execute.home import SiteHome
@@ -121,14 +135,16 @@ def plan(
     session, place = Session(directory), SiteHome.of(name, home)
     followed = follow(session, place, bundle)
     view = look(followed.repository, place, name, session.now, fetch=followed.fetch, progress=session.progress())
-    made = plan_view(view, session.now, force_retire=force_retire)
+    made = plan_view(view, session.now, home=place, force_retire=force_retire, adopt=adopt)
     if output is Output.json:
-        session.json({**as_json(made.plan), "notes": _notes(made)})
+        session.json({**as_json(made.plan), **_beside(made)})
     elif output is Output.markdown:
         session.out.file.write(as_markdown(made.plan))
     else:
         session.say(as_text(made.plan, title=f"At {name}, for {made.plan.head[:12]}:\n"))
-        _say_notes(session, made)
+        _say_notes(session, name, made)
+    if view.unreachable:
+        return 1
     return CHANGES if detailed_exitcode and made.plan else 0
 
 
@@ -139,81 +155,61 @@ def reconcile(
     bundle: BundleOption = None,
     directory: Directory = HERE,
     output: OutputOption = Output.text,
+    adopt: AdoptOption = False,
+    watch: WatchOption = False,
+    status: StatusOption = None,
+    metrics_file: MetricsFileOption = None,
+    metrics: MetricsOption = None,
 ) -> int:
     """Bring a site's images to what is endorsed, approved and in date. Run again, it does nothing."""
     from vmkeeper.execute.home import SiteHome
     from vmkeeper.execute.site import reconcile as run
 
     session, place = Session(directory), SiteHome.of(name, home)
-    followed = follow(session, place, bundle)
-    done = run(
-        followed.repository,
-        place,
-        name,
-        lambda: session.now,
-        force_retire=force_retire,
-        fetch=followed.fetch,
-        carried=followed.carried,
-        progress=session.progress(),
-    )
-    if output is Output.json:
-        session.json(_as_json(done))
-        return _status(done)
-    session.report(done.outcomes)
-    _say_notes(session, done.made)
-    if not done.outcomes and _status(done):
-        session.say("Nothing was done; what stands in the way is said above.")
-    elif not done.outcomes:
-        active = sum(image.owner == done.view.cloud.owner and image.state == "active" for image in done.view.images)
-        session.say(f"Nothing to do: the site has {active} usable image{'' if active == 1 else 's'}, as it should.")
-    return _status(done)
+    serving = Serving(session, place, name, metrics_file, metrics, status)
 
-
-def status(name: SiteName, home: HomeOption = None, directory: Directory = HERE, output: OutputOption = Output.text) -> int:
-    """Show the images and machines that a site has, and the newest lists it has seen. Fetches nothing."""
-    from vmkeeper.execute.home import SiteHome
-    from vmkeeper.execute.observe import site_cloud, site_document
-
-    session = Session(directory)
-    place = SiteHome.of(name, home)
-    cloud, memory, pins = site_cloud(place, name), place.memory(), place.pins()
-    images = [image for image in cloud.images() if image.owner == cloud.owner and image.spec]
-    machines = [machine for machine in cloud.machines() if machine.owner == cloud.owner]
-    lists = [(pin.name, memory.lists.get(pin.uuid), "") for pin in pins.image_lists]
-    for one in site_document(place, name).foreign:
-        known = memory.foreign.get(one.name)
-        uuid = one.uuid or (known.uuid if known else "")
-        lists.append((one.name, memory.lists.get(uuid), one.endorser.dn))
-    if output is Output.json:
-        session.json(
-            {
-                "version": 1,
-                "lists": [
-                    {"name": n, **({"signer": signer} if signer else {}), **(seen.model_dump(mode="json") if seen else {})}
-                    for n, seen, signer in lists
-                ],
-                "images": [
-                    {"id": i.id, "state": i.state, "in_use": i.in_use, "hidden_since": format_time(i.hidden_since) if i.hidden_since else None}
-                    | (i.spec.model_dump(mode="json") if i.spec else {})
-                    for i in images
-                ],
-                "machines": [{"name": m.name, "state": m.state, "cluster": m.cluster, "service": m.service, "image": m.image} for m in machines],
-            }
+    def once(visit: Visiting) -> Reconciled:
+        with visit.progress.stage("follow"):
+            followed = follow(session, place, bundle, progress=visit.progress, warn=lambda why: visit.warn("repository", why))
+        return run(
+            followed.repository,
+            place,
+            name,
+            lambda: session.now,
+            force_retire=force_retire,
+            adopt=adopt,
+            connect=visit.connect,
+            fetch=followed.fetch,
+            carried=followed.carried,
+            progress=visit.progress,
+            stop=visit.stop,
+            stage=visit.progress.stage,
         )
-        return 0
-    for list_name, seen, signer in lists:
-        by = f", signed by {signer}" if signer else ""
-        session.say(f"list {list_name}{by}: " + (f"version {seen.version}, until {format_time(seen.expires)}" if seen else "not seen yet"))
-    for image in images:
-        if image.spec:
-            since = f" since {format_time(image.hidden_since)}" if image.hidden_since else ""
-            state = f"{image.state}{since}{', in use' if image.in_use else ''}, until {format_time(image.spec.expires)}"
-            session.say(f"image {image.spec.appliance} {image.spec.version} ({image.spec.format}, {Size(image.spec.size).human}): {state}")
-    for machine in machines:
-        session.say(f"machine {machine.name}: {machine.state}")
-    if not images:
-        session.say(f"no images yet; bring them with: vmkeeper reconcile {name}")
-    return 0
+
+    def say(visit: Visit) -> int:
+        if visit.suspended or visit.done is None:
+            session.json(suspended_json(visit)) if output is Output.json else session.say(f"The site is {suspended_words(visit)}.")
+            return 0
+        done = visit.done
+        if output is Output.json:
+            session.json(_as_json(done))
+            return _status(done)
+        session.report(done.outcomes)
+        _say_notes(session, name, done.made)
+        if not done.outcomes and _status(done):
+            session.say("Nothing was done; what stands in the way is said above.")
+        elif not done.outcomes and adopt:
+            session.say("Nothing to take over.")
+        elif not done.outcomes:
+            active = sum(image.state == "active" for _, image in done.view.ours())
+            session.say(f"Nothing to do: the site has {active} usable image{'' if active == 1 else 's'}, as it should.")
+        return _status(done)
+
+    if watch:
+        if force_retire or bundle is not None or adopt:
+            raise UserError("--force-retire, --bundle and --adopt are for one run", where="--watch", hint="do that once without --watch")
+        return serving.watch(once, as_json=output is Output.json)
+    return say(serving.once(once))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,26 +221,29 @@ class Followed:
     carried: Callable[[str], Path | None]
 
 
-def follow(session: Session, place: SiteHome, bundle: Path | None) -> Followed:
+def follow(
+    session: Session, place: SiteHome, bundle: Path | None, *, progress: Progress | None = None, warn: Callable[[str], None] | None = None
+) -> Followed:
     """The followed repository: from its pinned source, from a bundle, or the clone that -C names.
 
-    A source that cannot be reached now leaves what was fetched last; how long that is good is the freshness statement's matter.
+    A source that cannot be reached now leaves what was fetched last, and `warn` is told (default: the terminal); how long
+    that is good is the freshness statement's matter.
     """
     from vmkeeper.execute.bundle import read_bundle
     from vmkeeper.execute.following import MIRROR, follow, mirrored
 
-    pins = place.pins()
+    pins, progress = place.pins(), progress or session.progress()
     hosts = pins.fetch.allowed_hosts
     if bundle is not None:
         carried = read_bundle(bundle)
-        repository = follow(place.folder, session.directory, bundle=bundle, progress=session.progress())
+        repository = follow(place.folder, session.directory, bundle=bundle, progress=progress)
         return Followed(repository, lambda url: carried.list_bytes(url.split("/")[-2]), carried.image_path)
     try:
-        repository = follow(place.folder, session.directory, source=pins.source, allowed_hosts=hosts, progress=session.progress())
+        repository = follow(place.folder, session.directory, source=pins.source, allowed_hosts=hosts, progress=progress)
     except (Transient, UserError) as error:
         if pins.source is None or not (place.folder / MIRROR).exists():
             raise
-        session.warn(f"{error}; going on with what was fetched last")
+        (warn or session.warn)(f"{error}; going on with what was fetched last")
         repository = mirrored(place.folder)
     return Followed(repository, None, lambda _sha512: None)
 
@@ -259,13 +258,16 @@ def last_followed(session: Session, place: SiteHome) -> Repository:
 def _status(done: Reconciled) -> int:
     from vmkeeper.plan.wanted import Unusable
 
-    failed = any(not isinstance(outcome, Done) for outcome in done.outcomes)
+    failed = bool(done.view.unreachable) or any(not isinstance(outcome, Done) for outcome in done.outcomes)
     return 1 if failed or done.made.refusal or any(isinstance(found.state, Unusable) for found in done.view.lists) else 0
 
 
-def _say_notes(session: Session, made: SitePlan) -> None:
+def _say_notes(session: Session, name: str, made: SitePlan) -> None:
     for note in made.notes:
         session.say(f"note     {note.subject}: {note.why}")
+    if made.waiting:
+        some = "One release waits" if len(made.waiting) == 1 else f"{len(made.waiting)} releases wait"
+        session.say(f"{some} for a decision; approve with: vmkeeper approve {name} --waiting")
     if made.refusal:
         show_error(session.err, made.refusal)
 
@@ -275,10 +277,14 @@ def _notes(made: SitePlan) -> list[dict[str, str]]:
     return [{"subject": note.subject, "why": note.why} for note in made.notes] + refused
 
 
+def _beside(made: SitePlan) -> dict[str, object]:
+    return {"notes": _notes(made), "waiting": [one.as_json() for one in made.waiting]}
+
+
 def _as_json(done: Reconciled) -> dict[str, object]:
     from vmkeeper.plan.render import as_json
 
-    return {**as_json(done.made.plan), "outcomes": [_outcome(outcome) for outcome in done.outcomes], "notes": _notes(done.made)}
+    return {**as_json(done.made.plan), "outcomes": [_outcome(outcome) for outcome in done.outcomes], **_beside(done.made)}
 
 
 def _outcome(outcome: Outcome) -> dict[str, str]:

@@ -12,10 +12,11 @@ from vmkeeper.cli.site import follow
 from vmkeeper.values import format_time
 
 if TYPE_CHECKING:
-    from vmkeeper.execute.observe import View
+    from vmkeeper.execute.view import View
     from vmkeeper.plan.wanted import Subscribed
     from vmkeeper.trust.approval import Decision
     from vmkeeper.trust.refusal import Refusal
+    from vmkeeper.values import Version
 
 
 def why_at_site(session: Session, appliance: str, site: str, home: Path | None, bundle: Path | None = None) -> int:
@@ -30,13 +31,13 @@ def why_at_site(session: Session, appliance: str, site: str, home: Path | None, 
     followed = follow(session, place, bundle)
     view = look(followed.repository, place, site, session.now, fetch=followed.fetch)
     wanted = {name for one in view.signed for uuid, name in one.names.items() if uuid == appliance} | {appliance}
-    decisions = [decision for decision in view.decisions if any(fnmatchcase(decision.appliance, name) for name in wanted)]
-    for found in _concerned(view, {*wanted, *(decision.appliance for decision in decisions)}):
+    decisions = _decisions(view, wanted)
+    for found in _concerned(view, {*wanted, *(decision.appliance for decision, _ in decisions)}):
         _say_list(session, view, found)
-    for decision in decisions:
-        _say_decision(session, view, decision)
+    for decision, places in decisions:
+        _say_decision(session, view, decision, places)
     if not decisions:
-        for note in view.notes:
+        for note in (*view.notes, *dict.fromkeys(note for said in view.decided.values() for note in said.notes)):
             if note.subject.partition(" ")[0] in wanted:
                 session.say(f"{note.subject}: {note.why}")
         session.say(f"No list that {site} subscribes to offers {appliance}, and nobody endorsed it.")
@@ -67,19 +68,49 @@ def _say_list(session: Session, view: View, found: Subscribed) -> None:
         _say_refusals(session, found.frozen.refusals)
 
 
-def _say_decision(session: Session, view: View, decision: Decision) -> None:
-    here = {(i.spec.appliance, i.spec.version): i.state for i in view.images if i.owner == view.cloud.owner and i.spec}
-    state = here.get((decision.appliance, decision.version))
-    there = f"It is {state} there." if state else "It is not there."
-    session.say(f"{decision.appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {view.name}. {there}")
+def _decisions(view: View, names: set[str]) -> list[tuple[Decision, tuple[str, ...]]]:
+    """The decisions about appliances that `names` (patterns) mean, each with the places that it holds at."""
+    found: dict[tuple[str, Version], list[tuple[Decision, list[str]]]] = {}
+    for place, said in view.decided.items():
+        for decision in said.decisions:
+            if any(fnmatchcase(decision.appliance, name) for name in names):
+                several = found.setdefault((decision.appliance, decision.version), [])
+                same = next((places for other, places in several if other == decision), None)
+                if same is None:
+                    several.append((decision, [place]))
+                else:
+                    same.append(place)
+    return [(decision, tuple(places)) for several in found.values() for decision, places in several]
+
+
+def _say_decision(session: Session, view: View, decision: Decision, places: tuple[str, ...]) -> None:
+    where = view.name if len(places) == len(view.decided) else f"{view.name} ({', '.join(places)})"
+    session.say(
+        f"{decision.appliance} {decision.version} may {'run' if decision.accepted else 'not run'} at {where}. {_there(view, decision, places)}"
+    )
     for one in view.signed:
         if decision.appliance in one.names.values():
             session.say(f"  of the list {one.name}, {one.about}, signed by {one.signer}")
+    if decision.list and decision.list not in {one.name for one in view.site.foreign}:
+        session.say(f"  of the list {decision.list}")
     for verdict in decision.endorsements:
         session.say(f"  endorsed by {verdict.statement.endorser} with {verdict.signed_by.key} ({verdict.tag})")
     _say_refusals(session, decision.refusals)
     if decision.nearest:
         session.say(f"  nearest version that may: {decision.nearest}")
+
+
+def _there(view: View, decision: Decision, places: tuple[str, ...]) -> str:
+    """Whether an image of it is at these places."""
+    states: dict[str, list[str]] = {}
+    for name in (name for name in places if name in view.places):
+        here = {(image.spec.appliance, image.spec.version): image.state for image in view.places[name].ours if image.spec}
+        state: str = here.get((decision.appliance, decision.version)) or "not there"
+        states.setdefault(state, []).append(name)
+    if len(states) == 1 and len(view.places) == len(view.decided):
+        (state,) = states
+        return "It is not there." if state == "not there" else f"It is {state} there."
+    return " ".join(f"It is {state} at {', '.join(names)}." for state, names in states.items())
 
 
 def _say_refusals(session: Session, refusals: Iterable[Refusal]) -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
+from vmkeeper.clouds.account import Account, owner_of
 from vmkeeper.clouds.interface import Cloud
 from vmkeeper.model.platform import Ec2Platform, LocalPlatform, OpenNebulaPlatform, OpenStackPlatform, Platform
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose clouds they are and what is shown to them. Nothing in it is ever printed.
-
-    site: name of the site. home: the site's own folder, where clouds.yaml may lie. folder: for clouds that live on this
-    machine, and for what clients keep. login: (user, password) of credentials/NAME.yaml; raises UserError.
-    """
-
-    site: str
-    home: Path
-    folder: Path
-    login: Callable[[str], tuple[str, str]]
+__all__ = ["Account", "connect", "owner_of"]
 
 
 def connect(platform: Platform, account: Account) -> Mapping[str, Cloud]:
@@ -46,8 +33,3 @@ def connect(platform: Platform, account: Account) -> Mapping[str, Cloud]:
             from vmkeeper.clouds.ec2.cloud import places as ec2_places
 
             return ec2_places(platform, account)
-
-
-def owner_of(site: str, place: str = "") -> str:
-    """The mark of a site's objects at one of its places ("" where it has only one)."""
-    return f"vmkeeper:{site}/{place}" if place else f"vmkeeper:{site}"

@@ -98,7 +98,7 @@ class ImageSpec(Document):
     @property
     def key(self) -> str:
         """What makes it this image and no other: appliance, version and the bytes that were signed."""
-        return f"{self.uuid}/{self.version}/{self.signed.sha512}"
+        return f"{self.uuid}/{self.version}/{(self.source or self).sha512}"
 
     def with_bytes_of(self, other: ImageSpec) -> ImageSpec:
         """This, said about the file of `other`: what a conversion comes to need not be the same bytes each time."""

@@ -5,7 +5,7 @@
     lock                    held while images or machines appear or go
 
 An image's folder is made aside with its record and bytes and renamed, so that what is there is whole and has its mark.
-What has no record is somebody else's and is left alone.
+What has no record is somebody else's and is left alone. One whose disk somebody removed or cut is incomplete.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -23,15 +25,17 @@ from vmkeeper.boot.folders import aside, clean, discard
 from vmkeeper.boot.machine import Machine, NoMachine, machines
 from vmkeeper.boot.qemu import MachineConfig
 from vmkeeper.boot.seed import seed
-from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, InUse, MachineSpec, MachineState, NoRoom, NotOurs
+from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, ImageState, InUse, MachineSpec, MachineState, NoRoom, NotOurs
 from vmkeeper.errors import Refused, UserError, VmkeeperError
 from vmkeeper.images.files import copy_hashed, remove_leftovers, reported, sync_folder, write_file
 from vmkeeper.model.base import Document
 from vmkeeper.model.platform import LocalPlatform
-from vmkeeper.values import Time
+from vmkeeper.values import Size, Time
 
 _STATES: dict[str, MachineState] = {"running": "running", "stopped": "stopped", "crashed": "failed"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_MODE = 0o444
+"""Of disks."""
 
 
 class ImageRecord(Document):
@@ -71,12 +75,15 @@ class LocalCloud:
         if self._show(id_, spec):
             return self._seen(id_)
         clean(self._images)
-        with aside(self._images) as new:
+        self._check_space(spec)
+        with _written(spec.name, self._images), aside(self._images) as new:
             self._copy(spec, file, new / f"disk.{spec.format}")
             self._write(new, ImageRecord(owner=self.owner, spec=spec))
             new.chmod(0o755)
             sync_folder(new)
             with self._locked():
+                if (self._images / id_).exists() and self._mode(id_, self._ours(id_).spec) is None:
+                    discard(self._images / id_)
                 if not (self._images / id_).exists():
                     new.rename(self._images / id_)
                     sync_folder(self._images)
@@ -95,7 +102,7 @@ class LocalCloud:
         """See `Cloud.adopt`. Nothing but vmkeeper makes images here, so there is nothing to take over."""
         with self._locked():
             if not self._ours(id).spec.same_bytes(spec):
-                raise NotOurs("the image is another one", where=id)
+                raise Refused("R14", "the bytes are not the ones that were endorsed", where=id)
 
     def delete(self, id: str) -> None:  # noqa: A002
         """See `Cloud.delete`."""
@@ -152,11 +159,30 @@ class LocalCloud:
         folder = self._images / name
         record = self._record(folder)
         if record is None:
-            return CloudImage(id=name, name=name, in_use=name in used) if folder.exists() else None
-        state = "active" if record.hidden_since is None else "hidden"
+            return CloudImage(id=name, name=name) if folder.exists() else None
+        mode = self._mode(name, record.spec)
+        state: ImageState = "incomplete" if mode is None else "active" if record.hidden_since is None else "hidden"
         return CloudImage(
-            name, record.spec.name, "active" if state == "active" else "hidden", record.owner, record.spec, record.hidden_since, name in used
+            id=name,
+            name=record.spec.name,
+            state=state,
+            owner=record.owner,
+            spec=record.spec,
+            hidden_since=record.hidden_since if state == "hidden" else None,
+            in_use=record.owner == self.owner and state != "active" and name in used,
+            drift=() if mode in (None, _MODE) else (f"its disk's mode is {mode:03o}, not {_MODE:03o}",),
         )
+
+    def _disk(self, id_: str, spec: ImageSpec) -> Path:
+        return self._images / id_ / f"disk.{spec.format}"
+
+    def _mode(self, id_: str, spec: ImageSpec) -> int | None:
+        """Permissions of an image's disk; None where it is not there whole."""
+        try:
+            found = self._disk(id_, spec).lstat()
+        except FileNotFoundError:
+            return None
+        return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) and found.st_size == spec.size else None
 
     def _seen(self, id_: str) -> CloudImage:
         image = self._image(id_, self._used())
@@ -184,16 +210,29 @@ class LocalCloud:
         return record
 
     def _show(self, id_: str, spec: ImageSpec) -> bool:
-        """Make an image that is there be as `spec` says, but for its bytes, and active; False where it is not there."""
+        """Make an image that is there be as `spec` says, but for its bytes, and active; False where it is not there whole."""
         with suppress(Gone), self._locked():
             record = self._ours(id_)
+            if self._mode(id_, record.spec) is None:
+                return False
             self._say(id_, record, ImageRecord(owner=self.owner, spec=spec.with_bytes_of(record.spec)))
             return True
         return False
 
     def _say(self, id_: str, record: ImageRecord, wanted: ImageRecord) -> None:
-        if wanted != record:
-            self._write(self._images / id_, wanted)
+        with _written(wanted.spec.name, self._images / id_):
+            if wanted != record:
+                self._write(self._images / id_, wanted)
+            if self._mode(id_, record.spec) not in (None, _MODE):
+                self._disk(id_, record.spec).chmod(_MODE)
+
+    def _check_space(self, spec: ImageSpec) -> None:
+        with reported("look for room", self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._folder).free
+        if spec.size > free:
+            why = f"it needs {Size(spec.size).human}, {Size(free).human} are free"
+            raise NoRoom(f"no room for {spec.name}", where=str(self._images), why=why)
 
     def _copy(self, spec: ImageSpec, file: Path, target: Path) -> None:
         """Copy and hash in one reading; raises Refused R14, NoRoom, UserError."""
@@ -214,7 +253,7 @@ class LocalCloud:
                 where=str(file),
                 why=f"expected {int(spec.size)} bytes with sha512 {spec.sha512[:16]}…",
             )
-        target.chmod(0o444)
+        target.chmod(_MODE)
 
     def _write(self, folder: Path, record: ImageRecord) -> None:
         remove_leftovers(folder)
@@ -242,8 +281,8 @@ class LocalCloud:
             record = self._ours(spec.image)
         except NotOurs as error:
             raise Gone("the image is not one of ours", where=spec.image) from error
-        if record.hidden_since is not None:
-            raise Gone("the image is hidden", where=spec.image)
+        if record.hidden_since is not None or self._mode(spec.image, record.spec) is None:
+            raise Gone("the image is hidden or incomplete", where=spec.image)
         config = MachineConfig(
             name=spec.name,
             image=str((self._images / spec.image / f"disk.{record.spec.format}").resolve()),
@@ -299,3 +338,13 @@ class LocalCloud:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@contextmanager
+def _written(name: str, where: Path) -> Iterator[None]:
+    """Turn an OSError of what is written about an image into NoRoom or UserError."""
+    try:
+        yield
+    except OSError as error:
+        failure = NoRoom if error.errno in _FULL else UserError
+        raise failure(f"could not write {name}", where=str(where), why=error.strerror or type(error).__name__) from error

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, InUse, MachineSpec, NoRoom, NotOurs
+from vmkeeper.clouds.interface import CloudImage, CloudMachine, Gone, ImageSpec, ImageState, InUse, MachineSpec, NoRoom, NotOurs
 from vmkeeper.errors import Refused, UserError
+from vmkeeper.model.platform import Audience
 
 Fault = Callable[[str, str], None]
 """Called as `fault(method, moment)`; moments are "before", "created" (upload only: marked, no bytes yet) and "after".
@@ -29,6 +30,10 @@ class World:
     images: dict[str, CloudImage] = field(default_factory=dict)
     machines: dict[str, CloudMachine] = field(default_factory=dict)
     consoles: dict[str, str] = field(default_factory=dict)
+    audiences: dict[str, Audience] = field(default_factory=dict)
+    """Who may use an image, by its id; one that is missing is private."""
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Size and SHA-512 of what an image holds, by its id, where the cloud has them."""
     room: int | None = None
     """Bytes left for images; None is enough for all."""
     calls: list[str] = field(default_factory=list)
@@ -42,11 +47,30 @@ class World:
         self.last += 1
         return f"{kind}-{self.last:06d}"
 
-    def plant(self, image: CloudImage | None = None, *, name: str = "somebody's image") -> str:
-        """Put in an image that vmkeeper did not make."""
-        image = image or CloudImage(id=self.new_id("image"), name=name)
+    def plant(self, name: str = "somebody's image", attributes: Mapping[str, str] | None = None, data: bytes | None = None) -> str:
+        """Put in an image that vmkeeper did not make. Without data the cloud knows neither its size nor its SHA-512."""
+        image = CloudImage(id=self.new_id("image"), name=name, attributes=dict(attributes or {}))
+        if data is not None:
+            self.files[image.id] = len(data), hashlib.sha512(data).hexdigest()
         self.images[image.id] = image
         return image.id
+
+    def seen(self, image: CloudImage, owner: str) -> CloudImage:
+        """An image as an owner's listing tells it."""
+        size, sha512 = self.files.get(image.id, (None, None))
+        if image.owner is None:
+            return replace(image, size=size, sha512=sha512)
+        if image.owner != owner or image.spec is None:
+            return replace(image, attributes={})
+        used = image.state != "active" and any(machine.image == image.id for machine in self.machines.values())
+        return replace(image, attributes={}, in_use=used, drift=(*image.drift, *self._drift(image, image.spec)))
+
+    def _drift(self, image: CloudImage, spec: ImageSpec) -> Iterator[str]:
+        audience = self.audiences.get(image.id, Audience())
+        if image.name != spec.name:
+            yield f"its name is {image.name}, not {spec.name}"
+        if audience != spec.audience:
+            yield f"its visibility is {audience.visibility}, not {spec.audience.visibility}"
 
 
 class MemoryCloud:
@@ -60,8 +84,7 @@ class MemoryCloud:
     def images(self) -> tuple[CloudImage, ...]:
         """See `Cloud.images`."""
         with self._call("images"):
-            used = {machine.image for machine in self.world.machines.values()}
-            return tuple(replace(image, in_use=key in used) for key, image in sorted(self.world.images.items()))
+            return tuple(self.world.seen(image, self.owner) for _, image in sorted(self.world.images.items()))
 
     def upload(self, spec: ImageSpec, file: Path) -> CloudImage:
         """See `Cloud.upload`."""
@@ -71,7 +94,7 @@ class MemoryCloud:
             )
             for image in earlier:
                 if image.state != "incomplete" and image.spec:
-                    return self._put(replace(image, name=spec.name, spec=spec.with_bytes_of(image.spec), state="active", hidden_since=None))
+                    return self._say(image, spec.with_bytes_of(image.spec), None)
             for image in earlier:
                 del self.world.images[image.id]
             if self.world.room is not None and spec.size > self.world.room:
@@ -86,7 +109,8 @@ class MemoryCloud:
             if len(data) != spec.size or hashlib.sha512(data).hexdigest() != spec.sha512:
                 del self.world.images[new.id]
                 raise Refused("R14", "the bytes are not the ones that were endorsed", where=spec.name)
-            return self._put(replace(new, state="active"))
+            self.world.files[new.id] = len(data), spec.sha512
+            return self._say(new, spec, None)
 
     def update(self, id: str, spec: ImageSpec, hidden_since: datetime | None) -> None:  # noqa: A002
         """See `Cloud.update`."""
@@ -94,7 +118,7 @@ class MemoryCloud:
             image = self._ours(id)
             if image.spec is None or not image.spec.same_bytes(spec):
                 raise ValueError(f"{id} has other bytes")
-            self._put(replace(image, name=spec.name, spec=spec, state="active" if hidden_since is None else "hidden", hidden_since=hidden_since))
+            self._say(image, spec, hidden_since)
 
     def adopt(self, id: str, spec: ImageSpec) -> None:  # noqa: A002
         """See `Cloud.adopt`."""
@@ -104,9 +128,10 @@ class MemoryCloud:
                 raise Gone("there is no such image", where=id)
             if image.owner not in (None, self.owner):
                 raise NotOurs("the image is somebody else's", where=id)
-            if image.sha512 not in (None, spec.sha512):
+            known = self.world.files.get(id)
+            if known is not None and known[1] != spec.sha512:
                 raise Refused("R14", "the bytes are not the ones that were endorsed", where=id)
-            self._put(replace(image, owner=self.owner, spec=spec))
+            self.world.images[id] = replace(image, owner=self.owner, spec=spec)
 
     def delete(self, id: str) -> None:  # noqa: A002
         """See `Cloud.delete`."""
@@ -116,6 +141,8 @@ class MemoryCloud:
                 if any(machine.image == id for machine in self.world.machines.values()):
                     raise InUse("the image is in use", where=id)
                 del self.world.images[id]
+                self.world.audiences.pop(id, None)
+                self.world.files.pop(id, None)
 
     def machines(self) -> tuple[CloudMachine, ...]:
         """See `Cloud.machines`."""
@@ -168,6 +195,12 @@ class MemoryCloud:
     def _put(self, image: CloudImage) -> CloudImage:
         self.world.images[image.id] = image
         return image
+
+    def _say(self, image: CloudImage, spec: ImageSpec, hidden_since: datetime | None) -> CloudImage:
+        state: ImageState = "active" if hidden_since is None else "hidden"
+        self.world.audiences[image.id] = spec.audience
+        put = self._put(replace(image, name=spec.name, spec=spec, state=state, hidden_since=hidden_since, drift=()))
+        return self.world.seen(put, self.owner)
 
     def _ours(self, key: str) -> CloudImage:
         image = self.world.images.get(key)

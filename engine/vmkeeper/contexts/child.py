@@ -23,6 +23,18 @@ def _template() -> Work:
     return lambda request: render(request["text"], request["values"], request["max_output"])
 
 
+def _templates() -> Work:
+    from vmkeeper.contexts.templates import render
+
+    def one(text: str, values: dict[str, Any], most: int) -> dict[str, Any]:
+        try:
+            return {"made": render(text, values, most)}
+        except Refused as error:
+            return {"refused": {"what": error.what, "where": error.where, "why": error.why, "hint": error.hint}}
+
+    return lambda request: [one(request["text"], values, request["max_output"]) for values in request["rows"]]
+
+
 def _context() -> Work:
     from vmkeeper.contexts.render import both
     from vmkeeper.model.context import Context
@@ -50,7 +62,7 @@ def answer(work: Work, request: Request) -> dict[str, Any]:
 def main() -> None:
     """Answer one request. Processor time beyond `cpu` seconds ends the process (setitimer(2), ITIMER_PROF); loading modules is not counted."""
     request = json.load(sys.stdin)
-    work = {"template": _template, "context": _context}[request["do"]]()
+    work = {"template": _template, "templates": _templates, "context": _context}[request["do"]]()
     signal.setitimer(signal.ITIMER_PROF, request["cpu"])
     json.dump(answer(work, request), sys.stdout)
 

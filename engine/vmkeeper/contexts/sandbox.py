@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from vmkeeper.errors import Place, Problem, Problems, Refused
 from vmkeeper.model.context import Context
 from vmkeeper.run import Limits, ProgramFailed, run
 
+_AT_ONCE = 100
+"""Sets of values that a child fills in."""
 _HINT = "make it shorter and simpler; nothing that is rendered needs long loops or large texts"
 
 
@@ -38,6 +40,25 @@ def render_template(text: str, values: Mapping[str, Any], *, limits: RenderLimit
     check_values(values)
     made = _ask({"do": "template", "text": text, "values": dict(values), "max_output": limits.output}, limits)
     return str(made)
+
+
+def render_templates(text: str, rows: Sequence[Mapping[str, Any]], *, most: int = 1000, limits: RenderLimits = LIMITS) -> list[str | Refused]:
+    """A Jinja2 template, filled in once for each set of values, in one child for every hundred: texts of at most `most` characters.
+
+    One that does not come to an end is refused in place of a text, and so is what shares its child.
+    """
+    made: list[str | Refused] = []
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        try:
+            check_template(text)
+            for values in some:
+                check_values(values)
+            found = _ask({"do": "templates", "text": text, "rows": [dict(values) for values in some], "max_output": most}, limits)
+            made += [Refused("R28", **one["refused"]) if "refused" in one else str(one["made"]) for one in found]
+        except Refused as error:
+            made += [error] * len(some)
+    return made
 
 
 def both(name: str, context: Context, given: Mapping[str, Value], facts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from vmkeeper.documents.guard import UNSEEN
@@ -22,6 +22,16 @@ def dump(document: Document) -> bytes:
     """A document as YAML that `load` reads back as an equal document; raises ValueError for text that no document may hold."""
     value = document.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return "".join(f"{line}\n" for line in _map_lines(_with_format(document, value))).encode() or b"{}\n"
+
+
+def in_flow(value: Any) -> str:
+    """A plain value on one line: `{appliance: debian-12, version: ">=2"}`."""
+    return _flow(value)
+
+
+def in_block(value: Mapping[str, Any]) -> Iterator[str]:
+    """A map of plain values in lines, a key a line."""
+    return _map_lines(dict(value))
 
 
 def _with_format(document: Document, value: dict[str, Any]) -> dict[str, Any]:

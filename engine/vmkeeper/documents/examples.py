@@ -1,6 +1,10 @@
-"""One example of each kind of document, as the reference shows it; every one of them loads."""
+"""One example of each kind of document, as the reference shows it, and further ones of some kinds; every one of them loads."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vmkeeper.documents.siteexamples import SITES
 
 EXAMPLES: dict[str, str] = {
     "appliance": """\
@@ -201,3 +205,12 @@ plugins:
   condor: {master: "${param.master_ip}"}
 """,
 }
+
+FURTHER: Mapping[str, Mapping[str, str]] = {"site": SITES}
+"""Further examples: kind → title → text."""
+
+
+def examples() -> dict[str, tuple[str, str]]:
+    """All examples: a name → kind and text."""
+    more = {f"{kind}: {title}": (kind, text) for kind, some in FURTHER.items() for title, text in some.items()}
+    return {**{kind: (kind, text) for kind, text in EXAMPLES.items()}, **more}

@@ -215,7 +215,7 @@ class _Speaker:
         if wanted.kind == "union" and not wanted.tag:
             return f"this is {_is(self.value)}; it must be {wanted.words}", self._hint("write one of these, plainly")
         if wanted.tag:
-            return self._no_choice(wanted) if isinstance(self.value, str) else self._wrong_type(wanted)
+            return self._bad_tag(wanted) if self.fault.type.startswith("union_tag") else self._untagged(wanted)
         fits: dict[str, type] = {"text": str, "choice": str, "whole": int, "boolean": bool, "list": list, "map": dict, "model": dict}
         needed = int if wanted.kind == "choice" and wanted.choices[0].isdigit() else fits.get(wanted.kind, object)
         if not isinstance(self.value, needed) or (needed is int and isinstance(self.value, bool)):
@@ -246,6 +246,18 @@ class _Speaker:
         return f"{self._shown()} is not {allowed}", f"did you mean {near}?" if near else self._hint(
             "choose what fits best" if len(wanted.choices) > 1 else ""
         )
+
+    def _bad_tag(self, wanted: Shape) -> tuple[str, str]:
+        """The key by which a map says what it is, with a value that is none of those."""
+        if isinstance(self.value, str):
+            return self._no_choice(wanted)
+        return f"this is {_is(self.value)}; it must be one of {', '.join(wanted.choices)}", self._hint("choose what fits best")
+
+    def _untagged(self, wanted: Shape) -> tuple[str, str]:
+        """Something else than a map, where a map says by one of its keys what it is."""
+        what, hint = self._wrong_type(wanted)
+        near = _near(self.value, wanted.choices) if isinstance(self.value, str) else None
+        return what, f"write it as {{{wanted.tag}: {near}}}, with the keys that go with it" if near else hint
 
     def _wrong_type(self, wanted: Shape) -> tuple[str, str]:
         spot = self.tree.places.values.get(self.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from vmkeeper.documents.examples import EXAMPLES
+from vmkeeper.documents.examples import EXAMPLES, FURTHER
 from vmkeeper.documents.guard import MAX_BYTES, MAX_DEPTH
 from vmkeeper.documents.kinds import KINDS, Kind
 from vmkeeper.documents.words import Field, Shape, fields, parts, plural
@@ -65,6 +65,8 @@ def _page(kind: Kind) -> str:
             lines += [f"## {_title(model)}", "", _text(model), ""]
         lines += ["| key | takes | default | what it is |", "|---|---|---|---|", *(_row(field) for field in fields(model).values()), ""]
     lines += ["## Example", "", f"`{_path(kind)}`:", "", "```yaml", EXAMPLES[kind.name].rstrip("\n"), "```", ""]
+    for title, text in FURTHER.get(kind.name, {}).items():
+        lines += [f"{title}:", "", "```yaml", text.rstrip("\n"), "```", ""]
     return "\n".join(lines)
 
 

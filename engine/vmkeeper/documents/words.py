@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vmkeeper import values
-from vmkeeper.model import appliance, cluster, context, endorser, foreign, handler, imagelist, keys, lock, policy, site
+from vmkeeper.model import appliance, cluster, context, decision, endorser, foreign, handler, imagelist, keys, lock, platform, policy, service, site
 from vmkeeper.model.base import Document
 from vmkeeper.values import Duration, Scalar, Size, Version, VersionConstraint
 
@@ -127,6 +127,16 @@ _PATTERNS: dict[str, Words] = {
         (foreign.Dn, Words("a distinguished name", "on one line, as /DC=org/CN=x or CN=x,DC=org", "/DC=org/DC=example/CN=Name")),
         (foreign.Wildcard, Words("a pattern", "in which * stands for any characters and ? for one, in quotes", '"science-*"')),
         (handler.HandlerFile, Words("a file name", "letters, digits and . _ -, without a folder", "events.jsonl")),
+        (decision.TagPattern, Words("a tag's name", "in which * stands for any characters, in quotes", '"endorse/debian-*/*/alice/*"')),
+        (platform.Text, Words("a line of text", "1 to 255 characters", "")),
+        (platform.Url, Words("an address", "http:// or https://, without user, query or fragment", "https://cloud.example.org:2633/RPC2")),
+        (platform.PropertyName, Words("a property's name", "lower-case letters, digits and _ . :", "hw_qemu_guest_agent")),
+        (platform.OwnServer.model_fields["listen"], Words("an IP address", "", "192.0.2.10")),
+        (platform.Mode, Words("permissions", "three octal digits in quotes", '"640"')),
+        (platform.Ec2Place.model_fields["bucket"], Words("a bucket's name", "3 to 63 of a-z 0-9 . -", "example-images")),
+        (platform.Ec2Platform.model_fields["prefix"], Words("a prefix of object names", "letters, digits and . _ / -", "vmkeeper/")),
+        (service.BranchName, Words("a branch", "letters, digits and . _ - with / between", "status/research")),
+        (service.Report.model_fields["to"], Words("an address of a repository", "as git takes it", "https://git.example.org/images.git")),
         (site.Percent, Words("a percentage", "from 0% to 100%", "50%")),
     )
 }

@@ -14,20 +14,17 @@ from vmkeeper.execute.decisions import read_site, site_in_force
 from vmkeeper.execute.home import read_ca_folder
 from vmkeeper.execute.verification import RepositoryHistory, judge, mainline_head, read_pins, sight
 from vmkeeper.images.files import write_file
-from vmkeeper.model.decision import Approval
 from vmkeeper.model.site import Site
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.source import parse_source
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust.approval import decide
+from vmkeeper.trust.approval import EVERYTHING, Stance, decide
 from vmkeeper.trust.judge import Judgement, Sight
 from vmkeeper.trust.memory import Memory, read_memory, write_memory
 from vmkeeper.trust.pins import Pins
 from vmkeeper.trust.refusal import Refusal, Untrusted
 from vmkeeper.trust.statement import TagName
-from vmkeeper.values import Version
-
-_ANY = (Approval(appliance="*"),)
+from vmkeeper.values import Name, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def _audit(
         return tuple(Judged(appliance, version, error.refusals) for appliance, version in named or [("*", "*")])
     if memory is not None:
         write_file(memory, write_memory(made.memory), mode=0o600)
-    return tuple(_judged(history, made, _decided(pinned, folder / "site.yaml", made, history)))
+    return tuple(_judged(history, made, pinned, _decided(pinned, folder / "site.yaml", made, history)))
 
 
 def _decided(pinned: Pins, accepted: Path, made: Judgement, history: RepositoryHistory) -> Site | Refusal | None:
@@ -125,17 +122,26 @@ def _bytes(path: Path) -> bytes:
         raise UserError("the pins cannot be read", where=str(path), why=error.strerror or str(error), hint="vmkeeper site init writes them") from None
 
 
-def _judged(history: RepositoryHistory, made: Judgement, site: Site | Refusal | None) -> Iterator[Judged]:
-    """Accepted is what one of the lists accepts; what no list accepts is refused for the reasons of all."""
-    approve, block = (site.approve, site.block) if isinstance(site, Site) else (_ANY, ())
+def _stances(site: Site | Refusal | None, pinned: Pins, endorsers: Name, now: datetime) -> tuple[Stance, ...]:
+    """What the site says at each of its places of each image list that it takes and that such endorsers answer for."""
+    if not isinstance(site, Site):
+        return (EVERYTHING,)
+    taken = {one.list for one in site.subscribe}
+    lists = [pin.name for pin in pinned.image_lists if pin.endorsers == endorsers and pin.name in taken] or [""]
+    return tuple(Stance(here.approve, here.block, now, name) for name in lists for here in site.everywhere())
+
+
+def _judged(history: RepositoryHistory, made: Judgement, pinned: Pins, site: Site | Refusal | None) -> Iterator[Judged]:
+    """Accepted is what one of the lists accepts at one of the site's places; what none accepts is refused for the reasons of all."""
     shared = (site,) if isinstance(site, Refusal) else ()
     releases, broken = _releases(history)
     by_release: dict[tuple[str, Version], list[tuple[Refusal, ...]]] = {}
     for name, verdicts in made.verdicts.items():
         endorsers = made.enactments.current.policy.lists[name]
         frozen = made.frozen[name].refusals if name in made.frozen else ()
-        for decision in decide(verdicts, endorsers=endorsers, approve=approve, block=block, releases=releases):
-            by_release.setdefault((decision.appliance, decision.version), []).append((*decision.refusals, *frozen, *shared))
+        for stance in _stances(site, pinned, name, made.reader.now):
+            for decision in decide(verdicts, endorsers=endorsers, site=stance, releases=releases):
+                by_release.setdefault((decision.appliance, decision.version), []).append((*decision.refusals, *frozen, *shared))
     if not made.verdicts:
         none = Refusal("R10", "the policy in force has no endorser list that counts", f"policy {made.enactments.current.number}")
         by_release = {release: [(none,)] for release in releases}

@@ -16,10 +16,10 @@ from vmkeeper.errors import Problems, Transient, UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.observe import look, site_cloud
 from vmkeeper.execute.ready import wait_ready
+from vmkeeper.execute.view import Connect, Place, View
 from vmkeeper.execute.walk import Outcome, walk
 from vmkeeper.model.cluster import Cluster
 from vmkeeper.model.context import Context
-from vmkeeper.model.site import Site
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.cluster import SSH, ClusterPlan, StartMachine, StopMachine, plan_down, plan_up, ready_mark
 from vmkeeper.plan.wanted import runnable
@@ -63,28 +63,37 @@ def planned(
     *,
     public_keys: tuple[str, ...] = (),
     replace: bool = False,
-    connect: Callable[[Site], Cloud] | None = None,
+    connect: Connect | None = None,
 ) -> tuple[ClusterPlan, Cloud]:
-    """The plan for a cluster at a site, and the site's cloud. Image lists are not fetched: what the site saw last counts.
-
-    Raises what `look` raises, and Problems with all that stands in the way.
+    """The plan for a cluster at a site, and the place of the site's cloud that runs it. Image lists are not fetched: what the site
+    saw last counts. Raises what `look` raises, and Problems with all that stands in the way.
     """
     view = look(repository, home, site, now, connect=connect, fetch=_no_list)
+    place = running_place(view)
+    said, cloud = view.decided[place.name], place.cloud
     catalogue = Catalogue.at(repository, view.head)
     cluster = cluster_document(catalogue, name)
     made = plan_up(
         cluster,
         site,
-        images=runnable(view.images, view.lists, view.standings, owner=view.cloud.owner, now=now),
+        images=runnable(place.images, said.lists, said.standings, owner=cloud.owner, now=now),
         contexts=_contexts(catalogue, cluster),
-        machines=view.cloud.machines(),
-        owner=view.cloud.owner,
+        machines=cloud.machines(),
+        owner=cloud.owner,
         public_keys=public_keys,
         replace=replace,
         head=view.head,
         render=sandbox.both,
     )
-    return made, view.cloud
+    return made, cloud
+
+
+def running_place(view: View) -> Place:
+    """The place that machines run at: the first of the site's file. Raises what its listing raised."""
+    name = next(iter(view.site.platform.place_names), "")
+    if name in view.unreachable:
+        raise view.unreachable[name]
+    return view.places[name]
 
 
 def up(made: ClusterPlan, cloud: Cloud, catalogue: Catalogue, *, progress: Progress | None = None, sleep: Callable[[float], None] = time.sleep) -> Up:

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, Validatio
 
 from vmkeeper.documents.guard import MAX_BYTES, read_yaml
 from vmkeeper.errors import UserError
+from vmkeeper.execute import secrets
 from vmkeeper.images.addresses import origin
 from vmkeeper.images.files import reported
 from vmkeeper.images.web import Credentials
@@ -22,7 +23,7 @@ from vmkeeper.model.base import Document
 from vmkeeper.values import Name
 
 FOLDER = "credentials"
-_FORMS = "type: basic with user, password; type: bearer with token; or type: certificate with certificate, key"
+_FORMS = "type: basic with user, password; type: bearer with token; type: certificate with certificate, key; or type: apprise with urls"
 _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -54,7 +55,15 @@ class ClientCertificate(Document):
     """Authorities that the server's certificate may lead to; left out, those of the system."""
 
 
-_Any = TypeAdapter[Basic | Bearer | ClientCertificate](Annotated[Basic | Bearer | ClientCertificate, Field(discriminator="type")])
+class Apprise(Document):
+    """Addresses of people and services, in the forms of the apprise library; most of them hold a secret."""
+
+    type: Literal["apprise"]
+    urls: Annotated[tuple[SecretStr, ...], Field(min_length=1, max_length=50)]
+
+
+_Said = Basic | Bearer | ClientCertificate | Apprise
+_Any = TypeAdapter[_Said](Annotated[_Said, Field(discriminator="type")])
 
 
 def read_credentials(home: Path, name: Name, url: str) -> Credentials:
@@ -69,6 +78,16 @@ def read_credentials(home: Path, name: Name, url: str) -> Credentials:
             return Credentials(origin(url), f"Bearer {_token(token.get_secret_value(), file)}")
         case ClientCertificate():
             return Credentials(origin(url), tls=_context(said, file))
+    raise UserError("these credentials are for messages, not for a web server", where=str(file), hint="write type: basic, bearer or certificate")
+
+
+def read_urls(home: Path, name: Name) -> tuple[str, ...]:
+    """The addresses of `type: apprise`. Raises UserError, and says nothing of what they are."""
+    file = home / FOLDER / f"{name}.yaml"
+    said = _parsed(_private(file), file)
+    if not isinstance(said, Apprise):
+        raise UserError("these credentials are not addresses for messages", where=str(file), hint="write type: apprise with urls")
+    return tuple(one.get_secret_value() for one in said.urls)
 
 
 def read_login(home: Path, name: Name) -> tuple[str, str]:
@@ -93,7 +112,22 @@ def _private(file: Path) -> bytes:
             return opened.read(MAX_BYTES + 1)
 
 
-def _parsed(data: bytes, file: Path) -> Basic | Bearer | ClientCertificate:
+def _parsed(data: bytes, file: Path) -> _Said:
+    said = _read(data, file)
+    match said:
+        case Basic(user=user, password=password):
+            secrets.hide_login(user, password.get_secret_value())
+        case Bearer(token=token):
+            secrets.hide(token.get_secret_value())
+        case ClientCertificate(password=password) if password is not None:
+            secrets.hide(password.get_secret_value())
+        case Apprise(urls=urls):
+            for one in urls:
+                secrets.hide_address(one.get_secret_value())
+    return said
+
+
+def _read(data: bytes, file: Path) -> _Said:
     tree = read_yaml(data, str(file))
     if tree.problems or not tree.readable:
         place = tree.problems[0].place if tree.problems else file

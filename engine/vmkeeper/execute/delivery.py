@@ -17,6 +17,7 @@ from itertools import islice
 
 from vmkeeper.errors import UserError, VmkeeperError
 from vmkeeper.execute.handlers import Stopped, Taker
+from vmkeeper.execute.secrets import scrubbed
 from vmkeeper.execute.spool import LIMIT, Queue, Spool, target_of
 from vmkeeper.execute.webhook import Gone
 from vmkeeper.images.addresses import public
@@ -134,11 +135,16 @@ class Delivery:
         except Gone as error:
             queue = self._queue(handler)
             self._saved(
-                handler, queue, gone=True, error=str(error), failed=self._clock(), taken=max([queue.taken, *self._spool.numbers(queue.taken)])
+                handler,
+                queue,
+                gone=True,
+                error=scrubbed(str(error)),
+                failed=self._clock(),
+                taken=max([queue.taken, *self._spool.numbers(queue.taken)]),
             )
         except VmkeeperError as error:
             queue = self._queue(handler)
-            self._saved(handler, queue, attempts=queue.attempts + 1, error=str(error), failed=self._clock())
+            self._saved(handler, queue, attempts=queue.attempts + 1, error=scrubbed(str(error)), failed=self._clock())
 
     def _within_bounds(self, handler: Handler, queue: Queue) -> Queue:
         bound = self._spool.bound(handler, queue)

@@ -6,7 +6,7 @@ A list that cannot be had or trusted is told with its reason and stops nothing e
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -73,11 +73,15 @@ class Foreign:
     """What all lists come to, in the order of the site's file. memory: to be kept once it is accepted."""
 
     memory: Memory
+    before: Memory
+    """What was remembered before."""
     lists: list[Subscribed] = field(default_factory=list)
     standings: dict[tuple[str, str, Version], Standing] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     signed: list[Signed] = field(default_factory=list)
+    read: dict[str, Read | Exception] = field(default_factory=dict)
+    """Each list as it was read, by name, or why it could not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,14 @@ class Own:
     names: frozenset[str]
 
 
-def see_foreign(site: Site, asking: Asking, memory: Memory, own: Own, marked: Sequence[ImageSpec]) -> Foreign:
-    """See every foreign list of a site. marked: all that the site has at its cloud with its mark."""
-    asking.progress.step("lists", f"asking {len(site.foreign)} other organisations")
-    seeing = _Seeing(site, asking, own, marked, Foreign(memory))
-    for one, found in at_once(site.foreign, seeing.read, workers=_WORKERS, longest=4 * asking.cache.patience.longest):
+def see_foreign(site: Site, asking: Asking, memory: Memory, own: Own, marked: Sequence[ImageSpec], *, again: Foreign | None = None) -> Foreign:
+    """See every foreign list of a site. marked: all that the site has at its cloud with its mark.
+
+    again: what the same look saw already; its lists are not asked for a second time.
+    """
+    seeing = _Seeing(site, asking, own, marked, Foreign(again.before if again else memory, again.before if again else memory))
+    for one, found in ((one, again.read[one.name]) for one in site.foreign) if again else seeing.ask():
+        seeing.made.read[one.name] = found
         if isinstance(found, Read):
             seeing.accept(one, found)
         elif isinstance(found, VmkeeperError):
@@ -111,7 +118,7 @@ class _Seeing:
         for spec in marked:
             self.by_list[spec.list].append(spec)
             self.by_image[spec.uuid].append(spec)
-        self.before = made.memory
+        self.before = made.before
         self.claims = dict(own.claims)
         self.own_lists = own.lists
         self.uuids: dict[str, str] = dict(own.lists)
@@ -121,6 +128,11 @@ class _Seeing:
         self.names = {name for one in site.foreign for name in self._names(one).values()} | own.names
 
     # Reading: in threads, from what was known before the look only
+
+    def ask(self) -> Iterator[tuple[ForeignList, Read | Exception]]:
+        """Each list, read or why it could not be, many at once."""
+        self.asking.progress.step("lists", f"asking {len(self.site.foreign)} other organisations")
+        return at_once(self.site.foreign, self.read, workers=_WORKERS, longest=4 * self.asking.cache.patience.longest)
 
     def read(self, one: ForeignList) -> Read:
         """Fetch a list and verify it. Raises VmkeeperError."""
@@ -201,7 +213,7 @@ class _Seeing:
         last = self.made.memory.lists.get(uuid)
         lost = self._lost(one)
         state = Unusable(_told(error), last.expires if last else None, decides=bool(lost))
-        self._add(one, uuid, state, held(uuid, one, self.site, self._here(uuid), lost=lost))
+        self._add(one, uuid, state, held(uuid, one, self.site, self._here(uuid), self.asking.now, lost=lost))
 
     def _lost(self, one: ForeignList) -> str:
         """Why the list that counted last counts no more although it has not expired: its signer or an authority was revoked."""

@@ -31,6 +31,10 @@ def read_ca_folder(folder: Path, crls: Crls) -> Authorities:
     return read_authorities({path.name: path.read_bytes() for path in names}, crls)
 
 
+class Busy(Transient):
+    """Another run is at work at the site."""
+
+
 class SiteHome:
     """The folder of one site. Reading takes nothing; `locked` is needed for everything that writes."""
 
@@ -101,13 +105,13 @@ class SiteHome:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One run at a time. Raises Transient while another one works. What a killed run left half-written is removed."""
+        """One run at a time. Raises Busy while another one works. What a killed run left half-written is removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Transient("another run works at this site", where=str(self.folder), hint="wait for it to end") from None
+                raise Busy("another run works at this site", where=str(self.folder), hint="wait for it to end") from None
             for folder in (self.folder, self.ca, self.cache, self.lists):
                 remove_leftovers(folder)
             with self._temporary_files():

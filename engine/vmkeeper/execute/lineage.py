@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from vmkeeper.clouds.interface import CloudImage, CloudMachine
 from vmkeeper.errors import UserError, VmkeeperError
-from vmkeeper.execute.observe import View
 from vmkeeper.execute.verification import RepositoryHistory
+from vmkeeper.execute.view import Place, View
 from vmkeeper.plan.wanted import Unusable
 from vmkeeper.repository.tags import is_ancestor
 from vmkeeper.repository.tree import Repository
@@ -44,14 +44,18 @@ def lineage(view: View, repository: Repository, subject: str) -> tuple[Chain, ..
 
     Raises UserError where the site has none of that name.
     """
-    machines = [one for one in view.cloud.machines() if one.owner == view.cloud.owner]
-    ours = [image for image in view.images if image.owner == view.cloud.owner and image.spec is not None]
-    chosen = [one for one in ours if not subject or subject in _names(one, machines)]
+    machines = {name: _machines(place) for name, place in view.places.items()}
+    ours = list(view.ours())
+    chosen = [(place, image) for place, image in ours if not subject or subject in _names(image, machines[place.name])]
     if subject and not chosen:
-        known = sorted({name for image in ours for name in _names(image, machines)})
+        known = sorted({name for place, image in ours for name in _names(image, machines[place.name])})
         raise UserError(f"{view.name} has nothing called {subject}", hint=f"there are: {', '.join(known) or 'no images'}")
     history = RepositoryHistory(repository, view.head)
-    return tuple(tuple(_chain(view, repository, history, image, machines)) for image in chosen)
+    return tuple(tuple(_chain(view, place, repository, history, image, machines[place.name])) for place, image in chosen)
+
+
+def _machines(place: Place) -> list[CloudMachine]:
+    return [one for one in place.cloud.machines() if one.owner == place.cloud.owner]
 
 
 def _names(image: CloudImage, machines: list[CloudMachine]) -> set[str]:
@@ -60,7 +64,9 @@ def _names(image: CloudImage, machines: list[CloudMachine]) -> set[str]:
     return {image.id, image.name, image.spec.appliance, *(one.name for one in on_it), *(one.cluster for one in on_it if one.cluster)}
 
 
-def _chain(view: View, repository: Repository, history: RepositoryHistory, image: CloudImage, machines: list[CloudMachine]) -> Iterator[Link]:
+def _chain(
+    view: View, place: Place, repository: Repository, history: RepositoryHistory, image: CloudImage, machines: list[CloudMachine]
+) -> Iterator[Link]:
     spec = image.spec
     assert spec is not None
     for machine in machines:
@@ -68,10 +74,13 @@ def _chain(view: View, repository: Repository, history: RepositoryHistory, image
             yield Link("machine", machine.name, note=f"{machine.state}, service {machine.service} of cluster {machine.cluster}")
     digest = f"{spec.format}, sha512 {spec.sha512}"
     yield Link(
-        "image", f"{spec.appliance} {spec.version}", view.name, note=f"{image.state} as {image.id}, {digest}, until {format_time(spec.expires)}"
+        "image",
+        f"{spec.appliance} {spec.version}",
+        f"{view.name} @{place.name}" if place.name else view.name,
+        note=f"{image.state} as {image.id}, {digest}, until {format_time(spec.expires)}",
     )
     yield from _foreign_list(view, spec.list)
-    decision = next((one for one in view.decisions if (one.appliance, one.version) == (spec.appliance, spec.version)), None)
+    decision = next((one for one in view.decided[place.name].decisions if (one.appliance, one.version) == (spec.appliance, spec.version)), None)
     endorsements = decision.endorsements if decision else ()
     if endorsements:
         first = endorsements[0].statement

@@ -12,24 +12,26 @@ from datetime import datetime, timedelta
 from vmkeeper.catalogue.catalogue import Catalogue
 from vmkeeper.clouds import Account
 from vmkeeper.clouds import connect as connect_clouds
-from vmkeeper.clouds.interface import Cloud, CloudImage, ImageSpec
+from vmkeeper.clouds.interface import Cloud, ImageSpec
 from vmkeeper.documents.kinds import KINDS
 from vmkeeper.documents.load import read as read_document
 from vmkeeper.errors import Problems, Refused, UserError, VmkeeperError
 from vmkeeper.execute.credentials import read_login
 from vmkeeper.execute.decisions import read_site, site_in_force
-from vmkeeper.execute.foreign import Asking, Own, Signed, claims_of, see_foreign
+from vmkeeper.execute.foreign import Asking, Foreign, Own, claims_of, see_foreign
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.listcache import ListCache
 from vmkeeper.execute.listing import Expected, Read, list_url, read_list
+from vmkeeper.execute.secrets import hide_clouds
 from vmkeeper.execute.verification import judge, mainline_head, sight
+from vmkeeper.execute.view import Connect, Decided, View, list_places
 from vmkeeper.lists.hepix import HepixList, version_key
 from vmkeeper.model.site import Site, Subscription
 from vmkeeper.plan.offers import offers_of, standing_of
 from vmkeeper.plan.wanted import Current, NotAllowed, Note, Offer, Standing, Subscribed, Unusable
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.repository.tree import Repository
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import Decision, Stance, decide
 from vmkeeper.trust.freshness import Frozen
 from vmkeeper.trust.judge import Judgement
 from vmkeeper.trust.keys.certificates import Authorities
@@ -41,27 +43,6 @@ from vmkeeper.values import Version, format_time
 
 Fetch = Callable[[str], bytes]
 """Brings a signed list by its URL, in place of the network and the cache of lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All that a site's plan is made from, and the memory to keep once it is accepted."""
-
-    name: str
-    head: str
-    pins: Pins
-    site: Site
-    site_file: bytes
-    lists: tuple[Subscribed, ...]
-    standings: Mapping[tuple[str, str, Version], Standing]
-    decisions: tuple[Decision, ...]
-    judgement: Judgement
-    notes: tuple[Note, ...]
-    memory: Memory
-    cloud: Cloud
-    images: tuple[CloudImage, ...]
-    signed: tuple[Signed, ...] = ()
-    """The lists of other organisations that were verified."""
 
 
 @dataclass(slots=True)
@@ -80,6 +61,10 @@ class _Looking:
     site: Site
     judgement: Judgement
     memory: Memory
+    read: dict[str, HepixList | Unusable] = field(default_factory=dict)
+    """Own lists by name, once they were brought and judged."""
+    seen: Foreign | None = None
+    """The foreign lists, once they were brought and judged."""
     names: dict[str, str] = field(default_factory=dict)
     lists: list[Subscribed] = field(default_factory=list)
     standings: dict[tuple[str, str, Version], Standing] = field(default_factory=dict)
@@ -87,13 +72,19 @@ class _Looking:
     notes: list[Note] = field(default_factory=list)
 
 
+def site_clouds(home: SiteHome, name: str) -> Mapping[str, Cloud]:
+    """The places of a site's cloud, as the site's file said that was last in force here."""
+    return connect_clouds(site_document(home, name).platform, account_of(home, name))
+
+
 def site_cloud(home: SiteHome, name: str) -> Cloud:
-    """The cloud of a site, as the site's file said that was last in force here."""
-    return next(iter(connect_clouds(site_document(home, name).platform, account_of(home, name)).values()))
+    """The first place of a site's cloud."""
+    return next(iter(site_clouds(home, name).values()))
 
 
 def account_of(home: SiteHome, name: str) -> Account:
-    """What a site's clouds are connected with."""
+    """What a site's clouds are connected with. From then on their secrets are shown nowhere."""
+    hide_clouds(home.folder)
     return Account(site=name, home=home.folder, folder=home.cloud, login=lambda credentials: read_login(home.folder, credentials))
 
 
@@ -111,15 +102,18 @@ def look(
     name: str,
     now: datetime,
     *,
-    connect: Callable[[Site], Cloud] | None = None,
+    connect: Connect | None = None,
     fetch: Fetch | None = None,
     cache: ListCache | None = None,
+    instead: Site | None = None,
     progress: Progress | None = None,
 ) -> View:
-    """See what the followed repository, its lists and the cloud say at a time. `connect` gives the site's cloud.
+    """See what the followed repository, its lists and the cloud say at a time. `connect` gives the places of the site's cloud.
 
-    cache: of signed lists; default: the one in the home. A list that cannot be had or trusted is reported in the view and
-    stops nothing else. Raises Untrusted where nothing can be concluded from the repository: then nothing is done.
+    cache: of signed lists; default: the one in the home. instead: what the site's file would say, to see what that would
+    come to; nothing may be carried out then. A list that cannot be had or trusted, and one of several places that
+    cannot be listed, are reported in the view and stop nothing else. Raises Untrusted where nothing can be concluded from the
+    repository, and Transient or UserError where no place can be listed: then nothing is done.
     """
     pins, head, progress = home.pins(), mainline_head(repository), progress or Silent()
     seen = sight(repository, head)
@@ -131,18 +125,20 @@ def look(
         why, hint = f"they are for {pins.site.name if pins.site else 'no site'}", f"pin it: vmkeeper site init {name}"
         raise Refused("R20", "the pins are not those of this site", where=name, why=why, hint=hint)
     site_file = site_in_force(pins.site, judgement, home.site_file())
-    site = read_site(site_file, name)
-    cloud = connect(site) if connect else next(iter(connect_clouds(site.platform, account_of(home, name)).values()))
-    images = cloud.images()
+    site = instead or read_site(site_file, name)
+    clouds = connect(site) if connect else connect_clouds(site.platform, account_of(home, name))
+    places, unreachable = list_places(clouds, progress)
     cache = cache or ListCache(home.lists, pins.fetch.allowed_hosts)
     looking = _Looking(catalogue, pins, home, now, authorities, fetch, cache, progress, head, site, judgement, judgement.memory)
     if (proposed := catalogue.snapshot.read(f"sites/{name}.yaml")) is not None and _differs(proposed, site, name):
         how = f"approved: vmkeeper approve {name}" if pins.site.administrators else f"accepted here: vmkeeper site init {name}"
         looking.notes.append(Note(f"site {name}", f"sites/{name}.yaml of the repository is another one than the one in force; it counts once {how}"))
-    marked = [image.spec for image in images if image.spec is not None and image.owner == cloud.owner]
-    for subscription in site.subscribe:
-        _see_list(looking, subscription, marked)
-    signed = _see_foreign(looking, marked) if site.foreign else ()
+    marked = [image.spec for place in places.values() for image in place.ours if image.spec is not None]
+    decided: dict[str, Decided] = {}
+    for place in clouds:
+        narrowed = site.at(place)
+        same = next((found for found in decided.values() if found.site == narrowed), None)
+        decided[place] = same or _decided(looking, narrowed, marked)
     cache.tidy([*(one.list for one in site.subscribe), *(one.name for one in site.foreign)])
     return View(
         name=name,
@@ -150,19 +146,29 @@ def look(
         pins=pins,
         site=site,
         site_file=site_file,
-        lists=tuple(looking.lists),
-        standings=looking.standings,
-        decisions=tuple(looking.decisions),
+        decided=decided,
         judgement=judgement,
         notes=tuple(looking.notes),
         memory=looking.memory,
-        cloud=cloud,
-        images=images,
-        signed=tuple(signed),
+        places=places,
+        unreachable=unreachable,
+        signed=tuple(looking.seen.signed if looking.seen else ()),
     )
 
 
-def _see_foreign(looking: _Looking, marked: list[ImageSpec]) -> list[Signed]:
+def _decided(looking: _Looking, site: Site, marked: list[ImageSpec]) -> Decided:
+    """What lists and trust come to for a site that was narrowed to a place. Lists are brought once, whatever is asked of them."""
+    looking.site, looking.lists, looking.standings, looking.decisions = site, [], {}, []
+    before, looking.notes = looking.notes, []
+    for subscription in site.subscribe:
+        _see_list(looking, subscription, marked)
+    if site.foreign:
+        _see_foreign(looking, marked)
+    notes, looking.notes = tuple(looking.notes), before
+    return Decided(site, tuple(looking.lists), looking.standings, tuple(looking.decisions), notes)
+
+
+def _see_foreign(looking: _Looking, marked: list[ImageSpec]) -> None:
     """The lists of other organisations, beside those of the repository."""
     asking = Asking(
         home=looking.home.folder,
@@ -176,13 +182,13 @@ def _see_foreign(looking: _Looking, marked: list[ImageSpec]) -> list[Signed]:
     lists = {pin.uuid: pin.name for pin in looking.pins.image_lists}
     names = frozenset((*looking.names.values(), *looking.catalogue.names("appliances")))
     own = Own(lists, claims_of(looking.lists, looking.names), names)
-    found = see_foreign(looking.site, asking, looking.memory, own, marked)
+    found = see_foreign(looking.site, asking, looking.memory, own, marked, again=looking.seen)
+    looking.seen = found
     looking.memory = found.memory
     looking.lists += found.lists
     looking.standings |= found.standings
     looking.decisions += found.decisions
     looking.notes += found.notes
-    return found.signed
 
 
 def _differs(proposed: bytes, site: Site, name: str) -> bool:
@@ -202,7 +208,9 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
         number = looking.judgement.enactments.current.number
         looking.lists.append(Subscribed(pin.name, pin.uuid, Unusable(f"policy {number} in force has no endorser list {pin.endorsers}", decides=True)))
         return
-    found, names = _list(looking, subscription, pin), _names(looking, pin)
+    if pin.name not in looking.read:
+        looking.read[pin.name] = _list(looking, subscription, pin)
+    found, names = looking.read[pin.name], _names(looking, pin)
     looking.names |= names
     offers: tuple[Offer, ...] = ()
     if isinstance(found, HepixList):
@@ -215,12 +223,11 @@ def _see_list(looking: _Looking, subscription: Subscription, marked: list[ImageS
     decisions = decide(
         looking.judgement.verdicts[pin.endorsers],
         endorsers=_endorsers(looking, pin),
-        approve=looking.site.approve,
-        block=looking.site.block,
+        site=Stance(looking.site.approve, looking.site.block, looking.now, subscription.list),
         releases=sorted({(called[spec.uuid], spec.version) for spec in specs}),
     )
     looking.decisions += decisions
-    made = _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()})
+    made = _standings(looking, pin, decisions, names, {name: uuid for uuid, name in called.items()}, quiet=subscription.new == "refuse")
     if (late := too_late(looking.judgement.frozen.get(pin.endorsers), looking.site, looking.now)) is not None:
         made = dict.fromkeys(made, late)
     looking.standings |= made
@@ -235,14 +242,20 @@ def too_late(frozen: Frozen | None, site: Site, now: datetime) -> NotAllowed | N
 
 
 def _standings(
-    looking: _Looking, pin: PinnedImageList, decisions: tuple[Decision, ...], names: Mapping[str, str], others: Mapping[str, str]
+    looking: _Looking,
+    pin: PinnedImageList,
+    decisions: tuple[Decision, ...],
+    names: Mapping[str, str],
+    others: Mapping[str, str],
+    *,
+    quiet: bool,
 ) -> dict[tuple[str, str, Version], Standing]:
     """Standings by UUID. A UUID belongs to the one appliance that `names` gives it; `others` (name → UUID) are from images and offers."""
     endorsers, verdicts = _endorsers(looking, pin), looking.judgement.verdicts[pin.endorsers]
     known = {**others, **{name: uuid for uuid, name in names.items()}}
     made: dict[tuple[str, str, Version], Standing] = {}
     for decision in decisions:
-        standing = standing_of(decision, looking.site, endorsers, verdicts)
+        standing = standing_of(decision, endorsers, verdicts, quiet=quiet)
         uuid = decision.statement.uuid if decision.accepted else known.get(decision.appliance, "")
         if decision.accepted and names.get(uuid) != decision.appliance:
             standing = NotAllowed("unendorsed", f"the UUID {uuid} belongs to {names.get(uuid)}, not to {decision.appliance} [R14]")

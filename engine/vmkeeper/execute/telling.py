@@ -27,14 +27,19 @@ from vmkeeper.execute.spool import Entry, Spool, entry_name, stamped
 from vmkeeper.lists.events import Event, EventImage, event_image, make
 from vmkeeper.model.handler import EventName
 from vmkeeper.plan.actions import Action
+from vmkeeper.plan.imageactions import HideImage, RegisterImage, ShowImage
 from vmkeeper.plan.plan import Plan
-from vmkeeper.plan.site import HideImage, RegisterImage, ShowImage
 from vmkeeper.plan.wanted import Current, Note, Subscribed
 from vmkeeper.progress import Progress
 
 _SESSION = "session"
 _Result = TypeVar("_Result")
 _Happening = Literal["Available", "Expire"]
+
+
+def at_place(image: str, place: str) -> str:
+    """An image's id as it is told from those at the site's other places."""
+    return f"{image} @{place}" if place else image
 
 
 def addresses(lists: Iterable[Subscribed]) -> dict[str, str]:
@@ -54,7 +59,10 @@ class Telling:
         clock: Callable[[], datetime],
         progress: Progress | None = None,
     ) -> None:
-        """images: what the site has at the cloud, its own ones only, seen before the run did anything."""
+        """images: what the site has at the cloud, its own ones only, with ids by `at_place`, seen before the run did anything.
+
+        Of an image that is at several places it is told that it is available once it is at one, and that it expired once it is at none.
+        """
         self._post, self._clock, self._uris = post, clock, uris
         self._spool, self._folder = Spool(post.spool), ImageFolder(post.images, post.find)
         self._programs = any(handler.program is not None for handler in post.handlers)
@@ -145,10 +153,12 @@ class Telling:
         with self._lock:
             self._catch_up(but=action)
             if isinstance(action, HideImage):
-                self._copies[spec.key].discard(action.image)
+                self._copies[spec.key].discard(at_place(action.image, action.place))
                 if self._copies[spec.key]:
                     return ""  # the same image is there twice and goes once
             name = entry_name(kind, spec.key)
+            if kind == "Available" and name not in self._begun and spec.key in self._available[spec.uuid]:
+                return ""  # it is at another place
             if name not in self._begun:
                 self._open(name, kind, spec, new=isinstance(action, RegisterImage) and spec.uuid not in self._known)
             self._tell_before(name)

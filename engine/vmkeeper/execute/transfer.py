@@ -29,7 +29,7 @@ from vmkeeper.images.sniff import MAX_VIRTUAL
 from vmkeeper.images.web import Credentials
 from vmkeeper.model.release import Blob
 from vmkeeper.model.site import Transfers
-from vmkeeper.plan.site import RegisterImage
+from vmkeeper.plan.imageactions import RegisterImage
 from vmkeeper.plan.supply import SuppliedFile, SuppliedPatch
 from vmkeeper.progress import Progress, Silent
 from vmkeeper.values import Name, Size

@@ -81,7 +81,7 @@ def _trust_actions(repository: Repository, before: Catalogue, after: Catalogue, 
     if problem or not head or new.policy is None:
         return (enact,)
     change = Change.of(_decided(repository, head, base, authorities, now), then, sentences, cause)
-    return (enact, *impact(change, _users(after), (enact.id,)))
+    return (enact, *impact(change, _users(after), now, (enact.id,)))
 
 
 def _decided(repository: Repository, head: str, base: str, authorities: Authorities, now: datetime) -> Decisions:

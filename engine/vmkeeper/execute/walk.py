@@ -7,10 +7,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from vmkeeper.errors import VmkeeperError
+from vmkeeper.errors import Transient, VmkeeperError
 from vmkeeper.plan.actions import Action
 from vmkeeper.plan.plan import Plan
 from vmkeeper.progress import Progress, Silent
+
+
+class Ended(Transient):
+    """The run was to end before the action had begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,19 @@ class Blocked:
 Outcome = Done | Failed | Blocked
 
 
-def walk(plan: Plan, perform: Callable[[Action], str], *, workers: int = 1, progress: Progress | None = None) -> tuple[Outcome, ...]:
+def walk(
+    plan: Plan,
+    perform: Callable[[Action], str],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Outcome, ...]:
     """Perform every action whose needs are done, up to `workers` at once; outcomes come in the plan's order.
 
     `perform` returns a sentence on what it did and raises VmkeeperError to fail. Any other exception is a bug:
-    the running actions are awaited and it is raised.
+    the running actions are awaited and it is raised. stop: once it says so no action begins any more; those that have not
+    begun fail with `Ended`.
     """
     progress = progress or Silent()
     actions = {action.id: action for action in plan.actions}
@@ -57,7 +69,7 @@ def walk(plan: Plan, perform: Callable[[Action], str], *, workers: int = 1, prog
             for key in sorter.get_ready():
                 blocker = next((need for need in actions[key].needs if not isinstance(outcomes[need], Done)), None)
                 if blocker is None:
-                    running[pool.submit(_perform, perform, actions[key], progress)] = key
+                    running[pool.submit(_perform, perform, actions[key], progress, stop)] = key
                 else:
                     outcomes[key] = Blocked(actions[key], blocker)
                     sorter.done(key)
@@ -75,7 +87,9 @@ def failures(outcomes: tuple[Outcome, ...]) -> tuple[Failed, ...]:
     return tuple(outcome for outcome in outcomes if isinstance(outcome, Failed))
 
 
-def _perform(perform: Callable[[Action], str], action: Action, progress: Progress) -> str:
+def _perform(perform: Callable[[Action], str], action: Action, progress: Progress, stop: Callable[[], bool]) -> str:
+    if stop():
+        raise Ended("the run was to end before this began", where=action.subject, hint="run it again")
     progress.step(action.subject, action.kind)
     return perform(action)
 

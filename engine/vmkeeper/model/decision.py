@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
 from vmkeeper.model.base import Document, Inconsistent
 from vmkeeper.model.endorser import Pattern
@@ -13,6 +13,8 @@ from vmkeeper.values import Name, Sha512, Time, VersionConstraint
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 TagPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*][A-Za-z0-9*._/-]*$", max_length=300)]
 """A tag's name in which `*` stands for any characters."""
+_NAMING = frozenset({"appliance", "list", "community", "endorser", "tag", "digest"})
+"""Fields of which an approval or a block must have one."""
 
 
 class Selection(Document):
@@ -39,6 +41,12 @@ class Selection(Document):
     until: Time | None = None
     """Up to then."""
 
+    @model_serializer(mode="wrap")
+    def _named(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All of them is said, although it is the default: what names nothing else is read back by it."""
+        value: dict[str, Any] = dump(self)
+        return value if any(name in value for name in _NAMING) else {"appliance": self.appliance, **value}
+
     @model_validator(mode="after")
     def _some_time(self) -> Self:
         if self.not_before is not None and self.until is not None and self.until <= self.not_before:
@@ -51,7 +59,7 @@ class Approval(Selection):
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
-        if not self.model_fields_set & {"appliance", "list", "community", "endorser", "tag", "digest"}:
+        if not self.model_fields_set & _NAMING:
             raise Inconsistent(
                 "it does not say what is approved", hint='name an appliance, list, community, endorser, tag or digest; all: appliance: "*"'
             )
@@ -66,7 +74,7 @@ class Block(Selection):
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
-        if not self.model_fields_set & {"appliance", "list", "community", "endorser", "tag", "digest"}:
+        if not self.model_fields_set & _NAMING:
             raise Inconsistent(
                 "it does not say what is blocked", hint='name an appliance, list, community, endorser, tag or digest; all: appliance: "*"'
             )

@@ -10,10 +10,11 @@ from vmkeeper.model.appliance import OwnPath
 from vmkeeper.model.base import Document
 from vmkeeper.values import Name, Sha256, Sha512, Time
 
-_SSH_KEY = (
+SSH_KEY = (
     r"^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com"
     r"|sk-ecdsa-sha2-nistp256@openssh\.com|ssh-rsa) [A-Za-z0-9+/]+={0,2}$"
 )
+"""Type and base64 of a public key, as in a .pub file."""
 Dn = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9.]+=[\x20-\x2e\x30-\x7e]+([\x20-\x2e\x30-\x7e/]*))+$", max_length=1000)]
 """A distinguished name in one-line form, `/DC=org/DC=example/CN=Name`."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200)]
@@ -51,7 +52,7 @@ class SSHKey(_Key):
 
     type: Literal["ssh"]
     """The kind of key."""
-    key: Annotated[str, StringConstraints(pattern=_SSH_KEY)]
+    key: Annotated[str, StringConstraints(pattern=SSH_KEY)]
     """Type and base64 as in a .pub file, without the comment."""
 
 

@@ -52,7 +52,7 @@ class OpenStackPlatform(Document):
     cloud: Text
     """An entry of clouds.yaml: the one in the site's own folder, else where OpenStack's own tools look for it."""
     places: tuple[OpenStackPlace, ...] = ()
-    """Several regions and projects; each gets every image. None: the one region and project of clouds.yaml."""
+    """Several regions and projects; each gets every image. Left out: the one region and project of clouds.yaml."""
     accept: bool = False
     """Whether a shared image is accepted for the projects it is shared with, where the credentials may do that."""
     protected: bool = False
@@ -81,6 +81,7 @@ class LocalPath(Document):
     """oned reads the file where vmkeeper puts it, on a file system that both see."""
 
     type: Literal["path"]
+    """The kind of transport."""
     folder: Text
     """Where vmkeeper writes; absolute."""
     seen_as: Text | None = None
@@ -91,6 +92,7 @@ class OwnServer(Document):
     """oned fetches the file over HTTP from vmkeeper, at an address that is good for this one transfer."""
 
     type: Literal["http"]
+    """The kind of transport."""
     listen: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+$")]
     """The address to listen at."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -103,6 +105,7 @@ class RegisteredSource(Document):
     """For administrators: the file is put where the datastore's driver looks for it, and registered by SOURCE without being copied again."""
 
     type: Literal["source"]
+    """The kind of transport."""
     folder: Text
     """The datastore's folder as vmkeeper sees it; absolute."""
     seen_as: Text | None = None
@@ -156,6 +159,7 @@ class Ec2Place(Document):
     name: Name
     """What the place is called in plans and approvals."""
     region: Text
+    """The region's name, such as eu-central-1."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     """A bucket of the same region where image files lie while they are imported."""
 

@@ -5,7 +5,8 @@ Whom a site trusts is pinned in the site's own configuration, outside any follow
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -29,6 +30,9 @@ class Subscription(Document):
     """imagelists/NAME.yaml of this repository."""
     appliances: tuple[Pattern, ...] = ("*",)
     """Which appliances of it."""
+    new: Literal["ask", "refuse"] = "ask"
+    """What becomes of an endorsed release that neither `approve` nor `block` of the site is about: it waits for a decision and is
+    told, or it is passed over."""
 
 
 class Retirement(Document):
@@ -141,8 +145,10 @@ class Site(Document):
         if (index := repeated(names)) is not None:
             field, at = ("subscribe", index) if index < len(self.subscribe) else ("foreign", index - len(self.subscribe))
             raise Inconsistent(f"two lists are called {names[index]}", field, at, hint="give one of them another name")
+        foreign = {one.name for one in self.foreign}
         for index, one in enumerate(self.foreign):
-            if (other := next((each.name for each in self.foreign if one.name.startswith(f"{each.name}-")), None)) is not None:
+            beginnings = (one.name[: at.start()] for at in re.finditer("-", one.name))
+            if (other := next((name for name in beginnings if name in foreign), None)) is not None:
                 hint = "give one of them another name, so that an approval cannot mean images of both"
                 raise Inconsistent(f"{one.name} begins like the names of images of {other}", "foreign", index, "name", hint=hint)
         if (index := repeated(one.name for one in self.events)) is not None:
@@ -151,6 +157,27 @@ class Site(Document):
             raise Inconsistent(f"two notifiers are called {self.notify[index].name}", "notify", index, "name", hint="give one of them another name")
         self._check_places()
         return self
+
+    def at(self, place: str) -> Self:
+        """The site as it decides about one of its places; `""` where its platform has only one.
+
+        Approvals, blocks and holds that mean the place mean it without saying so. Those of other places are gone; approvals of
+        other places stay as they are (an approval that names places counts only where it was narrowed): what is approved
+        elsewhere is decided here too, and does not run. Raises ValueError where there is no such place.
+        """
+        if place not in (self.platform.place_names or ("",)):
+            raise ValueError(f"the platform has no place {place!r}")
+        return self.model_copy(
+            update={
+                "approve": tuple(_at(one, place) or one for one in self.approve),
+                "block": tuple(filter(None, (_at(one, place) for one in self.block))),
+                "hold": tuple(filter(None, (_at(one, place) for one in self.hold))),
+            }
+        )
+
+    def everywhere(self) -> tuple[Self, ...]:
+        """The site at each of its places."""
+        return tuple(self.at(place) for place in self.platform.place_names or ("",))
 
     def _check_places(self) -> None:
         known = self.platform.place_names
@@ -162,3 +189,13 @@ class Site(Document):
                     if place not in known:
                         hint = f"its places are {', '.join(known)}" if known else "the platform has one place only; leave places out"
                         raise Inconsistent(f"the platform has no place {place}", field, index, "places", at, hint=hint)
+
+
+_Placed = TypeVar("_Placed", Approval, Block, Hold)
+
+
+def _at(one: _Placed, place: str) -> _Placed | None:
+    """A decision without its places; None where it means others."""
+    if not one.places:
+        return one
+    return one.model_copy(update={"places": ()}) if place in one.places else None

@@ -13,9 +13,8 @@ from datetime import datetime
 from vmkeeper.errors import Refused, UserError
 from vmkeeper.lists.hepix import HepixImage, HepixList, version_key
 from vmkeeper.model.appliance import Appliance, Format
-from vmkeeper.model.decision import Approval
 from vmkeeper.model.imagelist import ImageList, Listed
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import Decision, endorsed
 from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.said import Endorsement, SignedFile
 from vmkeeper.trust.statement import TagName
@@ -83,7 +82,7 @@ def decisions(verdicts: Iterable[Verdict], endorsers: TrustedEndorsers, endorser
             raise UserError(f"{endorser} is not an endorser of {endorsers.name}", where=f"endorsers/{endorsers.name}.yaml", hint=f"there is {known}")
         verdicts = [verdict for verdict in verdicts if _counts(verdict, endorser)]
         endorsers = endorsers.model_copy(update={"quorum": 1, "rebuilds": min(endorsers.rebuilds, 1)})
-    return endorsers, decide(verdicts, endorsers=endorsers, approve=(Approval(appliance="*"),), block=())
+    return endorsers, endorsed(verdicts, endorsers=endorsers)
 
 
 def _counts(verdict: Verdict, endorser: str) -> bool:

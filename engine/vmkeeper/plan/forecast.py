@@ -102,8 +102,8 @@ def uses(catalogue: Catalogue, names: Iterable[str]) -> Mapping[str, Uses]:
         site = _read(lambda name=name: catalogue.site(name))  # type: ignore[misc]
         for appliance, use in found.items() if site else ():
             assert site is not None
-            subscribed = any(s.list in use.lists and any(fnmatchcase(appliance, pattern) for pattern in s.appliances) for s in site.subscribe)
-            if subscribed and any(fnmatchcase(appliance, approval.appliance) for approval in site.approve):
+            taken = {s.list for s in site.subscribe if s.list in use.lists and any(fnmatchcase(appliance, one) for one in s.appliances)}
+            if any(fnmatchcase(appliance, one.appliance) and (one.list in taken if one.list else taken) for one in site.approve):
                 use.sites.append(name)
     for name in catalogue.names("clusters"):
         cluster = _read(lambda name=name: catalogue.cluster(name))  # type: ignore[misc]

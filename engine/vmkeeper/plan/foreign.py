@@ -1,14 +1,16 @@
 """An image list of another organisation as a site's own lists are: offers, standings, decisions. Pure.
 
 The list's signer answers for its images as an endorser does; the site decides which of them run. An approval counts only
-where it names the list's images: `*`, written for the site's own appliances, approves nobody else's.
+where it names the list's images: by the list, by a name that begins with the list's, by UUID or by a file's digest. `*` alone,
+or a community alone, which any list may say of itself, approves nobody else's. A block needs to name nobody.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import cast
@@ -19,14 +21,15 @@ from pydantic import ValidationError
 from vmkeeper.clouds.interface import ImageSpec, SourceFile
 from vmkeeper.lists.hepix import HepixImage, HepixList, OddImage
 from vmkeeper.model.appliance import Architecture, Format
+from vmkeeper.model.decision import Approval
 from vmkeeper.model.foreign import ForeignList
 from vmkeeper.model.site import Site
 from vmkeeper.plan.formats import format_named, format_of, is_plain
 from vmkeeper.plan.offers import properties_of, supply_of
 from vmkeeper.plan.wanted import Allowed, Ground, NotAllowed, Note, Offer, Standing, VouchedFile
-from vmkeeper.trust.approval import RULE, Decision
-from vmkeeper.trust.people import matches
+from vmkeeper.trust.approval import HOW, RULE, Decision, blocked, lapsed, unmet
 from vmkeeper.trust.refusal import Refusal
+from vmkeeper.trust.selection import LATER, About, Vouched, described, fits, lacks
 from vmkeeper.values import Size, Version, format_time
 
 _ARCHITECTURES: Mapping[str, Architecture] = {"x86_64": "x86_64", "x86-64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -85,15 +88,15 @@ def take(
     return taking.told()
 
 
-def held(uuid: str, foreign: ForeignList, site: Site, marked: Iterable[ImageSpec], *, lost: str = "") -> Taken:
+def held(uuid: str, foreign: ForeignList, site: Site, marked: Iterable[ImageSpec], now: datetime, *, lost: str = "") -> Taken:
     """What a site's images of a list are worth while the list itself cannot be used. lost: why nobody answers for them any more."""
     made = Taken()
     for spec in marked:
-        refusals, ground, _ = _consent(spec.appliance, spec.uuid, spec.version, foreign, site)
+        found = replace(_consent(_of(spec, spec.appliance, foreign), foreign, site, now), quiet=False, undecided=False)
         if lost:
-            refusals, ground = (Refusal("R12", lost), *refusals), "withdrawn"
-        made.decisions.append(Decision(spec.appliance, spec.version, refusals))
-        made.standings[uuid, spec.uuid, spec.version] = _standing(refusals, ground, (spec.signed,), spec.expires)
+            found = replace(found, refusals=(Refusal("R12", lost), *found.refusals), ground="withdrawn")
+        made.decisions.append(_decision(spec.appliance, spec.version, foreign, found))
+        made.standings[uuid, spec.uuid, spec.version] = _standing(found, (spec.signed,), spec.expires)
     return made
 
 
@@ -103,7 +106,11 @@ class _Taking:
     def __init__(
         self, source: HepixList, foreign: ForeignList, site: Site, now: datetime, marked: Sequence[ImageSpec], claims: Mapping[str, Claim]
     ) -> None:
-        self.source, self.foreign, self.site, self.now, self.marked, self.claims = source, foreign, site, now, marked, claims
+        self.source, self.foreign, self.site, self.now, self.claims = source, foreign, site, now, claims
+        self.marked = defaultdict[str, list[ImageSpec]](list)
+        for spec in marked:
+            self.marked[spec.uuid].append(spec)
+        self.vouched = (Vouched(foreign.name),)
         self.made = Taken()
         self.waiting: list[tuple[str, Version]] = []
 
@@ -123,7 +130,7 @@ class _Taking:
     def left(self, uuid: str | None, note: Note) -> None:
         """An entry that cannot be taken: what the site has of it is not replaced and not taken away."""
         self.made.notes.append(note)
-        self.made.others += [(spec.uuid, spec.version) for spec in self.marked if spec.uuid == uuid]
+        self.made.others += [(spec.uuid, spec.version) for spec in self.marked.get(uuid or "", ())]
 
     def _entry(self, image: HepixImage, entry: _Entry) -> None:
         uuid, version, label = image.uuid, entry.version, f"{entry.name} {entry.version}"
@@ -131,34 +138,38 @@ class _Taking:
         if claim is not None and f"{uuid}/{version}/{image.sha512}" not in claim.keys:
             self.made.notes.append(Note(label, f"its UUID {uuid} is that of an image of {claim.list}"))
             return
-        refusals, ground, quiet = self._consent(entry.name, uuid, version, entry.expires)
+        about = About(entry.name, version, self.foreign.name, self.source.vo or "", self.vouched, frozenset({image.sha512}), uuid)
+        found = self._consent(about, entry.expires)
         if image.size > self.foreign.limits.size:
             why = f"its file of {image.size.human} is larger than the {self.foreign.limits.size} that the site takes from {self.foreign.name}"
-            refusals, ground, quiet = (*refusals, Refusal("R25", why)), "unapproved", quiet or bool(refusals)
-        if refusals and quiet:
-            if self.foreign.new == "ask" and len(refusals) == 1:
+            refusals = (*found.refusals, Refusal("R25", why))
+            found = replace(found, refusals=refusals, ground="unapproved", quiet=found.quiet or bool(found.refusals), undecided=False)
+        decision = _decision(entry.name, version, self.foreign, found, image.sha512, self.source.created)
+        if found.refusals and found.quiet:
+            if found.undecided:
                 self.waiting.append((entry.name, version))
             self.made.others.append((uuid, version))
-            self._say(entry.name, uuid, version, refusals, _standing(refusals, ground, (), entry.expires, quiet=True))
+            self._say(uuid, decision, _standing(found, (), entry.expires))
             return
         spec = entry.spec(self.source, image, self.site)
-        former = tuple(one.signed for one in self.marked if (one.uuid, one.version) == (uuid, version) and one.signed != spec.signed)
+        former = tuple(one.signed for one in self.marked.get(uuid, ()) if one.version == version and one.signed != spec.signed)
         if former:
             self.made.notes.append(Note(label, f"the list {self.foreign.name} gave this version other bytes"))
-        self._say(entry.name, uuid, version, refusals, _standing(refusals, ground, (spec.signed, *former), entry.expires))
+        self._say(uuid, decision, _standing(found, (spec.signed, *former), entry.expires))
         self.made.offers.append(Offer(spec, supply_of(image, self._credentials(image.uri), self.foreign.limits.virtual_size)))
 
     def former(self, spec: ImageSpec, name: str) -> None:
         """An image that the site has in a version that is not on the list now: it is good for as long as the list said then."""
-        refusals, ground, _ = self._consent(name, spec.uuid, spec.version, spec.expires)
-        self._say(name, spec.uuid, spec.version, refusals, _standing(refusals, ground, (spec.signed,), spec.expires))
+        found = replace(self._consent(_of(spec, name, self.foreign), spec.expires), quiet=False, undecided=False)
+        self._say(spec.uuid, _decision(name, spec.version, self.foreign, found), _standing(found, (spec.signed,), spec.expires))
 
-    def _consent(self, name: str, uuid: str, version: Version, expires: datetime) -> _Consent:
+    def _consent(self, about: About, expires: datetime) -> _Consent:
         """What site and time say of a version."""
-        refusals, ground, quiet = _consent(name, uuid, version, self.foreign, self.site)
-        if expires <= self.now:
-            return (*refusals, Refusal("R13", f"it expired at {format_time(expires)}")), "expired" if ground != "blocked" else ground, quiet
-        return refusals, ground, quiet
+        found = _consent(about, self.foreign, self.site, self.now)
+        if expires > self.now:
+            return found
+        refusals = (*found.refusals, Refusal("R13", f"it expired at {format_time(expires)}"))
+        return replace(found, refusals=refusals, ground="expired" if found.ground != "blocked" else found.ground, undecided=False)
 
     def told(self) -> Taken:
         """With what is to be said of the images that wait for a decision."""
@@ -173,14 +184,14 @@ class _Taking:
             self.made.notes.append(Note(f"list {name}", f"{len(self.waiting)} images wait for a decision: {some}{more}; {how}"))
         return self.made
 
-    def _say(self, name: str, uuid: str, version: Version, refusals: tuple[Refusal, ...], standing: Standing) -> None:
-        self.made.standings[self.source.uuid, uuid, version] = standing
-        self.made.decisions.append(Decision(name, version, refusals))
+    def _say(self, uuid: str, decision: Decision, standing: Standing) -> None:
+        self.made.standings[self.source.uuid, uuid, decision.version] = standing
+        self.made.decisions.append(decision)
 
     def _passed(self, uuid: str, why: str) -> None:
-        for spec in self.marked:
-            if spec.uuid == uuid:
-                self._say(spec.appliance, uuid, spec.version, (Refusal(RULE, why),), NotAllowed("unapproved", why))
+        for spec in self.marked.get(uuid, ()):
+            decision = Decision(spec.appliance, spec.version, (Refusal(RULE, why),), list=self.foreign.name)
+            self._say(uuid, decision, NotAllowed("unapproved", why))
 
     def _credentials(self, address: str) -> str | None:
         """What the list's server is shown serves for files that lie there too, and nowhere else."""
@@ -243,48 +254,66 @@ def version_of(text: str) -> Version:
     return Version(".".join(parts))
 
 
-_Consent = tuple[tuple[Refusal, ...], Ground, bool]
-"""Why a version may not run, on what ground, and whether that is told together with others or not at all."""
+@dataclass(frozen=True, slots=True)
+class _Consent:
+    """What a site says of a version: why it may not run, and on what ground."""
+
+    refusals: tuple[Refusal, ...] = ()
+    ground: Ground = "unapproved"
+    quiet: bool = False
+    """Whether that is told together with others or not at all."""
+    undecided: bool = False
+    """Whether the site has still to decide."""
 
 
-def _consent(name: str, uuid: str, version: Version, foreign: ForeignList, site: Site) -> _Consent:
-    """What the site says of a version."""
-    blocks = [one for one in site.block if (matches(one.appliance, name) or one.appliance == uuid) and version in one.version]
-    if blocks:
-        return tuple(_blocked(name, version, one.appliance, str(one.version), one.reason) for one in blocks), "blocked", False
-    naming = [one for one in site.approve if _names(one.appliance, one.endorser, name, uuid, foreign)]
-    if any(version in one.version for one in naming):
-        return (), "unapproved", False
-    if naming:
-        which = "; ".join(f"{one.appliance} {one.version}" for one in naming)
-        return (Refusal(RULE, f"the site does not approve {name} {version}", which, _HOW),), "unapproved", False
+def _consent(about: About, foreign: ForeignList, site: Site, now: datetime) -> _Consent:
+    """What the site says of a version. Only an approval that is about the list's images can approve one, or leave one out."""
+    if blocks := [one for one in site.block if fits(one, about, now)]:
+        return _Consent(tuple(blocked(about, one) for one in blocks), "blocked")
+    near = [(one, tuple(lacks(one, about, now))) for one in site.approve if _names(one, about)]
+    if any(not missing for _, missing in near):
+        return _Consent()
+    here = [(one, missing) for one, missing in near if {part for part, _ in missing} <= LATER | {"version"}]
+    if decided := [missing for _, missing in here if {part for part, _ in missing} <= LATER]:
+        return _Consent((unmet(about, decided),), "expired" if any(map(lapsed, decided)) else "unapproved")
+    if here:
+        which = "; ".join(described(one) for one, _ in here)
+        return _Consent((Refusal(RULE, f"the site does not approve {about.appliance} {about.version}", which, HOW),), undecided=foreign.new == "ask")
     if foreign.new == "approve":
-        return (), "unapproved", False
+        return _Consent()
     what = "it waits for a decision" if foreign.new == "ask" else f"the site passes over what it does not approve of {foreign.name}"
-    return (Refusal(RULE, what, f"no approval names {name}", f"put {{appliance: {name}}} under approve: in the site's file"),), "unapproved", True
+    refusal = Refusal(RULE, what, f"no approval names {about.appliance}", f"put {{appliance: {about.appliance}}} under approve: in the site's file")
+    return _Consent((refusal,), quiet=True, undecided=foreign.new == "ask")
 
 
-_HOW = "add it under approve: in the site's file"
+def _names(approval: Approval, about: About) -> bool:
+    """Whether an approval is about images of this list: it names the list (as list or endorser), a file, a UUID, or begins with the list's name."""
+    return (
+        approval.list == about.list
+        or approval.endorser == about.list
+        or approval.digest in about.digests
+        or approval.appliance == about.uuid
+        or approval.appliance.partition("*")[0].startswith(f"{about.list}-")
+    )
 
 
-def _blocked(name: str, version: Version, pattern: str, versions: str, reason: str) -> Refusal:
-    return Refusal(RULE, f"the site blocks {name} {version}", f"block {pattern} {versions}: {reason}", "take the block out of the site's file")
+def _of(spec: ImageSpec, name: str, foreign: ForeignList) -> About:
+    """An image that the site has, as its list once offered it."""
+    community = spec.properties.get("ad:vo", "")
+    return About(name, spec.version, foreign.name, community, (Vouched(foreign.name),), frozenset({spec.signed.sha512}), spec.uuid)
 
 
-def _names(pattern: str, endorser: str | None, name: str, uuid: str, foreign: ForeignList) -> bool:
-    """Whether an approval means this image of this list: by UUID, by a pattern that begins with the list's name, or by the list as endorser."""
-    if endorser not in (None, foreign.name):
-        return False
-    if pattern == uuid:
-        return True
-    return matches(pattern, name) and (endorser is not None or pattern.partition("*")[0].startswith(f"{foreign.name}-"))
+def _decision(name: str, version: Version, foreign: ForeignList, found: _Consent, digest: str = "", since: datetime | None = None) -> Decision:
+    blocks = found.ground == "blocked"
+    digests = (digest,) if digest else ()
+    return Decision(name, version, found.refusals, list=foreign.name, blocked=blocks, undecided=found.undecided, digests=digests, since=since)
 
 
-def _standing(refusals: tuple[Refusal, ...], ground: Ground, files: tuple[VouchedFile, ...], expires: datetime, *, quiet: bool = False) -> Standing:
-    if not refusals:
+def _standing(found: _Consent, files: tuple[VouchedFile, ...], expires: datetime) -> Standing:
+    if not found.refusals:
         return Allowed(files, expires)
-    why = "; ".join(f"{refusal.why} ({refusal.evidence})" if refusal.evidence else refusal.why for refusal in refusals)
-    return NotAllowed(ground, why, quiet)
+    why = "; ".join(f"{refusal.why} ({refusal.evidence})" if refusal.evidence else refusal.why for refusal in found.refusals)
+    return NotAllowed(found.ground, why, found.quiet)
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

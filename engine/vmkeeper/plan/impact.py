@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from vmkeeper.model.cluster import Cluster
@@ -18,6 +19,7 @@ from vmkeeper.plan.actions import Action, Cause
 from vmkeeper.plan.forecast import BreakCluster, EnactPolicy, HideImage, PublishList, RegisterImage, ReplaceMachines, WithdrawFromList
 from vmkeeper.plan.trustchange import TrustChange
 from vmkeeper.trust.approval import Decision
+from vmkeeper.trust.selection import About, fits
 from vmkeeper.values import Name, Version
 
 Decisions = Mapping[Name, Iterable[Decision]]
@@ -81,13 +83,16 @@ def _quorum(policy: Policy) -> str:
     return f"{policy.quorum} of {', '.join(one.name for one in policy.principals)}"
 
 
-def impact(change: Change, users: Users, needs: tuple[str, ...] = ()) -> tuple[Action, ...]:
-    """What follows for lists, sites and clusters, in this order; `needs` are the ids of what must happen before."""
+def impact(change: Change, users: Users, now: datetime, needs: tuple[str, ...] = ()) -> tuple[Action, ...]:
+    """What follows for lists, sites and clusters, in this order; `needs` are the ids of what must happen before.
+
+    now: when sites' approvals and blocks are looked at. A site has what it would have at any one of its places.
+    """
     found: list[Action] = []
     for name, listed in users.image_lists.items():
         for entry in listed.appliances:
             found += _image_list(change, name, listed.endorsed_by, entry.appliance, needs)
-    wanted = {name: (_wanted(site, users, change.before), _wanted(site, users, change.after)) for name, site in users.sites.items()}
+    wanted = {name: (_wanted(site, users, change.before, now), _wanted(site, users, change.after, now)) for name, site in users.sites.items()}
     for name, (before, after) in wanted.items():
         for appliance in sorted({*before, *after}):
             found += _site(change, name, appliance, before.get(appliance, {}), after.get(appliance, {}), users.sites[name].keep, needs)
@@ -132,26 +137,22 @@ _Wanted = dict[str, dict[Version, Name]]
 """By appliance: every version that a site may run, with the endorser list that it counts on."""
 
 
-def _wanted(site: Site, users: Users, decisions: Mapping[Name, Mapping[str, Mapping[Version, Decision]]]) -> _Wanted:
+def _wanted(site: Site, users: Users, decisions: Mapping[Name, Mapping[str, Mapping[Version, Decision]]], now: datetime) -> _Wanted:
     found: _Wanted = {}
+    everywhere = site.everywhere()
     for subscription in site.subscribe:
         listed = users.image_lists.get(subscription.list)
         for entry in listed.appliances if listed else ():
             assert listed is not None
             if any(fnmatchcase(entry.appliance, pattern) for pattern in subscription.appliances):
                 for version, one in decisions.get(listed.endorsed_by, {}).get(entry.appliance, {}).items():
-                    if one.accepted and _approved(site, one):
+                    if one.accepted and any(_approved(here, one.about(subscription.list), now) for here in everywhere):
                         found.setdefault(entry.appliance, {}).setdefault(version, listed.endorsed_by)
     return found
 
 
-def _approved(site: Site, decision: Decision) -> bool:
-    names = {one.statement.endorser for one in decision.endorsements}
-    fits = any(
-        fnmatchcase(decision.appliance, one.appliance) and decision.version in one.version and (one.endorser is None or one.endorser in names)
-        for one in site.approve
-    )
-    return fits and not any(fnmatchcase(decision.appliance, one.appliance) and decision.version in one.version for one in site.block)
+def _approved(here: Site, about: About, now: datetime) -> bool:
+    return any(fits(one, about, now) for one in here.approve) and not any(fits(one, about, now) for one in here.block)
 
 
 def _kept(versions: Iterable[Version], keep: int) -> list[Version]:

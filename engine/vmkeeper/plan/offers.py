@@ -12,7 +12,7 @@ from vmkeeper.lists import extension
 from vmkeeper.lists.hepix import HepixImage, HepixList
 from vmkeeper.model.appliance import Architecture, Format
 from vmkeeper.model.release import ImageFile
-from vmkeeper.model.site import Site, Subscription
+from vmkeeper.model.site import Subscription
 from vmkeeper.plan.formats import format_named, is_plain
 from vmkeeper.plan.supply import SuppliedFile, SuppliedPatch, Supply
 from vmkeeper.plan.wanted import Allowed, Ground, NotAllowed, Note, Offer, Standing
@@ -35,8 +35,13 @@ _PROPERTIES = {
     "osname": "sl:osname",
     "osversion": "sl:osversion",
     "arch": "sl:arch",
+    "base_mpuri": "ad:base_mpuri",
+    "appid": "ad:appid",
 }
 """Attribute of a list's image → property of the cloud's image."""
+_MEMORY = {"ram_minimum": "hv:ram_minimum", "ram_recommended": "ad:ram_recommended"}
+_CORES = {"core_minimum": "hv:core_minimum", "core_recommended": "ad:core_recommended"}
+_MIB = 2**20
 
 
 def offers_of(source: HepixList, subscription: Subscription, names: Mapping[str, str]) -> tuple[tuple[Offer, ...], tuple[Note, ...]]:
@@ -81,8 +86,10 @@ def _offer(source: HepixList, image: HepixImage, name: str) -> Offer:
 
 
 def properties_of(source: HepixList, image: HepixImage, version: Version) -> dict[str, str]:
-    """What a cloud's users are told of an image besides; empty values are left out, long ones are cut."""
+    """What a cloud's users are told of an image besides, memory in MiB; empty values are left out, long ones are cut."""
     said = {name: getattr(image, attribute) for attribute, name in _PROPERTIES.items()}
+    said |= {name: str(-(-int(memory) // _MIB)) for attribute, name in _MEMORY.items() if (memory := getattr(image, attribute))}
+    said |= {name: str(cores) for attribute, name in _CORES.items() if (cores := getattr(image, attribute))}
     said |= {"ad:vo": source.vo, "hv:version": image.version if image.version != str(version) else None}
     return {name: text[:_LONGEST] for name, text in said.items() if text}
 
@@ -99,11 +106,11 @@ def supply_of(image: HepixImage, credentials: str | None = None, max_virtual: Si
     )
 
 
-def standing_of(decision: Decision, site: Site, endorsers: TrustedEndorsers, verdicts: Iterable[Verdict]) -> Standing:
-    """What a decision about one version (rule R20) means for its image."""
+def standing_of(decision: Decision, endorsers: TrustedEndorsers, verdicts: Iterable[Verdict], *, quiet: bool = False) -> Standing:
+    """What a decision about one version (rule R20) means for its image. quiet: one that the site has not decided about is passed over."""
     if not decision.accepted:
         why = "; ".join(f"{refusal.why} ({refusal.evidence})" if refusal.evidence else refusal.why for refusal in decision.refusals)
-        return NotAllowed(_ground(decision, site, verdicts), why)
+        return NotAllowed(_ground(decision, verdicts), why, quiet and decision.undecided)
     said = [cast(Endorsement, one.statement) for one in decision.endorsements]
     ends = sorted((one.expires for one in said), reverse=True)
     files = tuple(
@@ -113,15 +120,15 @@ def standing_of(decision: Decision, site: Site, endorsers: TrustedEndorsers, ver
     return Allowed(files, ends[endorsers.quorum - 1])
 
 
-def _ground(decision: Decision, site: Site, verdicts: Iterable[Verdict]) -> Ground:
+def _ground(decision: Decision, verdicts: Iterable[Verdict]) -> Ground:
     """The gravest of the reasons against a version; it decides only whether the retire limit holds."""
     name, version = decision.appliance, decision.version
     for verdict in verdicts:
         match verdict:
             case Accepted(statement=Withdrawal() as said) if said.appliance == name and Version(said.version) == version:
                 return "withdrawn"
-    if any(matches(one.appliance, name) and version in one.version for one in site.block):
+    if decision.blocked:
         return "blocked"
-    if any(refusal.rule == "R13" for refusal in decision.refusals):
+    if decision.lapsed or any(refusal.rule == "R13" for refusal in decision.refusals):
         return "expired"
     return "unapproved" if decision.endorsements else "unendorsed"

@@ -1,4 +1,4 @@
-"""A site's plan: the images it wants against the images its cloud has. Pure; the time is an argument.
+"""A site's plan: the images it wants against the images that one place of its cloud has. Pure; the time is an argument.
 
 Only images with the site's mark are ever named in a plan. A new version comes before the old one goes; what
 must not run any more goes at once, whatever replaces it. A list that cannot be read decides nothing.
@@ -7,68 +7,24 @@ must not run any more goes at once, whatever replaces it. A list that cannot be 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
-from typing import ClassVar
 
 from vmkeeper.clouds.interface import CloudImage, ImageSpec
-from vmkeeper.model.appliance import Format
 from vmkeeper.model.site import Site
-from vmkeeper.plan.actions import Action
+from vmkeeper.plan.desired import Desired, desired
+from vmkeeper.plan.imageactions import DeleteImage, HideImage, ImageAction, RegisterImage, ShowImage, SiteAction, UpdateImage, arranged
 from vmkeeper.plan.limits import TooMany, too_many_retired
-from vmkeeper.plan.plan import Plan, ordered
-from vmkeeper.plan.supply import Supply
-from vmkeeper.plan.wanted import Desired, Ground, NotAllowed, Note, Standings, Subscribed, desired, image_standing, label
-from vmkeeper.values import Version, format_time
+from vmkeeper.plan.plan import Plan
+from vmkeeper.plan.retiring import AT_ONCE, WITHOUT_LIMIT, Reasons, Retire
+from vmkeeper.plan.said import About, Render, plainly, said
+from vmkeeper.plan.waiting import Waiting
+from vmkeeper.plan.wanted import Note, Standings, Subscribed, Wanted, label
+from vmkeeper.values import Version
 
-
-class RegisterImage(Action):
-    """Download, verify and upload an image."""
-
-    kind: ClassVar[str] = "register"
-    spec: ImageSpec
-    """What the cloud is to hold. What was signed is `spec.signed`; where `store_as` is set, size, virtual size and SHA-512 of
-    what the cloud gets are those of the converted file, and known only then."""
-    supply: Supply
-    store_as: Format | None = None
-    """The format that the file is converted to before the upload; None: as it comes."""
-
-
-class ImageAction(Action):
-    """Something done to an image that is there."""
-
-    image: str
-    """Its id at the cloud."""
-    spec: ImageSpec
-    """What is to be said about it afterwards."""
-
-
-class UpdateImage(ImageAction):
-    """Say something else about a usable image."""
-
-    kind: ClassVar[str] = "update"
-
-
-class ShowImage(ImageAction):
-    """Make a hidden image usable again."""
-
-    kind: ClassVar[str] = "show"
-
-
-class HideImage(ImageAction):
-    """Take an image out of use. Machines made from it go on."""
-
-    kind: ClassVar[str] = "hide"
-    destroys: ClassVar[bool] = True
-
-
-class DeleteImage(ImageAction):
-    """Remove a hidden image and its bytes."""
-
-    kind: ClassVar[str] = "delete"
-    destroys: ClassVar[bool] = True
+__all__ = ["DeleteImage", "HideImage", "ImageAction", "RegisterImage", "ShowImage", "SitePlan", "UpdateImage", "plan_site"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +34,10 @@ class SitePlan:
     plan: Plan
     notes: tuple[Note, ...] = ()
     refusal: TooMany | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Retire:
-    image: CloudImage
-    spec: ImageSpec
-    ground: Ground
-    why: str
-
-
-_AT_ONCE: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "unendorsed", "unapproved", "other-bytes", "stale"})
-"""What must not run a moment longer, whatever comes in its place."""
-_WITHOUT_LIMIT: frozenset[Ground] = frozenset({"withdrawn", "blocked", "expired", "list-expired", "other-bytes", "superseded", "duplicate"})
-"""What trust or time demands, and what leaves another usable image of the appliance."""
+    waiting: tuple[Waiting, ...] = ()
+    """Releases that wait for a decision."""
+    missing: frozenset[str] = frozenset()
+    """Keys of wanted images that were there after the last run and that somebody deleted since."""
 
 
 def plan_site(
@@ -104,48 +50,173 @@ def plan_site(
     now: datetime,
     head: str = "",
     force_retire: bool = False,
+    had: Collection[str] = (),
+    render: Render = plainly,
 ) -> SitePlan:
-    """What turns `observed` into what the lists, trust and the site say.
+    """What turns `observed` into what the lists, trust and the site say, at one place.
 
-    observed: one complete listing of the cloud, others' images included. `force_retire`: the retire limit does
-    not hold. Planning again after the plan was carried out gives an empty plan.
+    site: narrowed to the place (`Site.at`). observed: one complete listing of it, others' images included. owner: the mark of
+    the site's images there. `force_retire`: the retire limit does not hold. had: `ImageSpec.key` of what was there after the last
+    run. render: fills in templates of names. Planning again after the plan was carried out gives an empty plan.
     """
-    lists = tuple(lists)
-    ours = sorted((image for image in observed if image.owner == owner), key=lambda image: image.id)
-    marked = [image for image in ours if image.spec is not None]
-    notes = [
-        Note(f"image {image.id}", "it bears our mark, but what it says cannot be read; it is left alone") for image in ours if image.spec is None
-    ]
-    want = desired(site, lists, standings, marked, now)
-    present, spare = _match(want, marked)
-    usable = [(image, image.spec) for image in spare if image.state == "active" and image.spec]
-    retire = [found for image, spec in usable if (found := _retirement(image, spec, want, lists, standings, now)) is not None]
-    doomed = {found.image.id for found in retire}
-    notes += [Note(label(spec), "its list cannot be read: left as it is") for image, spec in usable if image.id not in doomed]
-
-    arrive = _arrivals(want, present, marked)
-    limited = sum(found.ground not in _WITHOUT_LIMIT for found in retire)
-    usable_without = sum(image.state == "active" for image in marked) - (len(retire) - limited) + sum(map(_adds, chain(*arrive.values())))
-    refusal = None if force_retire else too_many_retired(limited, usable_without, site.retire.limit)
-    if refusal:
-        retire = [found for found in retire if found.ground in _WITHOUT_LIMIT]
-
-    coming = {uuid: tuple(action.id for action in arrive[uuid]) for uuid in arrive}
-    ambiguous = _ambiguous(marked)
-    hides = [_hide(found, coming, ambiguous) for found in retire]
-    arriving = [action for uuid in sorted(arrive) for action in arrive[uuid]]
-    deletions, kept = _deletions(site, spare, lists, arriving, coming, ambiguous, now)
-    at_once = [hide for hide in hides if not hide.needs]
-    later = [hide for hide in hides if hide.needs]
-    actions = ordered([*at_once, *arriving, *later, *deletions])
-    told = {Note(label(found.spec), found.why) for found in retire}
-    return SitePlan(Plan(base="", head=head, actions=actions), tuple(note for note in (*want.notes, *notes, *kept) if note not in told), refusal)
+    return _Planning(site, tuple(lists), standings, tuple(observed), owner, now, frozenset(had), render).plan(head, force_retire=force_retire)
 
 
-def _hide(found: _Retire, coming: dict[str, tuple[str, ...]], ambiguous: frozenset[str]) -> HideImage:
-    """Hide an image; one that may still run waits for what comes in its place."""
-    needs = () if found.ground in _AT_ONCE else coming.get(found.spec.uuid, ())
-    return HideImage(subject=_subject(found.image, found.spec, ambiguous), reason=found.why, image=found.image.id, spec=found.spec, needs=needs)
+_Arrival = RegisterImage | ShowImage | UpdateImage
+
+
+class _Planning:
+    """One place, from what is there to what is to be done."""
+
+    def __init__(
+        self,
+        site: Site,
+        lists: tuple[Subscribed, ...],
+        standings: Standings,
+        observed: tuple[CloudImage, ...],
+        owner: str,
+        now: datetime,
+        had: frozenset[str],
+        render: Render,
+    ) -> None:
+        ours = sorted((image for image in observed if image.owner == owner), key=lambda image: image.id)
+        self.site, self.now = site, now
+        self.marked = [image for image in ours if image.spec is not None]
+        self.want = desired(site, lists, standings, self.marked, now, had)
+        self.present, self.spare = _match(self.want, self.marked)
+        by_uuid: dict[str, Subscribed] = {}
+        for found in lists:
+            by_uuid.setdefault(found.uuid, found)
+        self.reasons = Reasons(site, self.want, by_uuid, standings, now)
+        self.about = About(site, owner.partition(":")[2].partition("/")[0], {uuid: found.name for uuid, found in by_uuid.items()}, render)
+        labels = Counter(label(image.spec) for image in self.marked if image.spec)
+        self.ambiguous = frozenset(one for one, count in labels.items() if count > 1)
+        why = "it bears our mark, but what it says cannot be read; it is left alone"
+        self.notes = [Note(f"image {image.id}", why) for image in ours if image.spec is None]
+
+    def plan(self, head: str, *, force_retire: bool) -> SitePlan:
+        """The plan, and all that leads to no action."""
+        retire, left = self._retirements()
+        limited = sum(found.ground not in WITHOUT_LIMIT for found in retire)
+        coming = sum(key not in self.present or self.present[key].state == "hidden" for key in self._wanted_keys())
+        usable_without = sum(image.state == "active" for image in self.marked) - (len(retire) - limited) + coming
+        refusal = None if force_retire else too_many_retired(limited, usable_without, self.site.retire.limit)
+        over: list[ImageSpec] = []
+        if refusal:
+            over = [found.spec for found in retire if found.ground not in WITHOUT_LIMIT]
+            retire = [found for found in retire if found.ground in WITHOUT_LIMIT]
+
+        wanted, bearers, unnamed = said(self.want.wanted, left, self.about)
+        arrive = self._arrivals(wanted)
+        losers = self._losers([*left, *over], bearers, arrive)
+        needs = {uuid: tuple(action.id for action in actions) for uuid, actions in arrive.items()}
+        hides = [self._hide(found, needs) for found in retire]
+        taken_over = {action.spec.key for action in chain(*arrive.values()) if isinstance(action, RegisterImage)}
+        deletions, kept = self.reasons.deletions(self.spare, taken_over, needs, self._subject)
+        mended = self._mended({*(action.image for action in deletions), *(found.image.id for found in retire), *losers})
+        arriving = [action for uuid in sorted(arrive) for action in arrive[uuid]]
+        actions: list[SiteAction] = [*hides, *arriving, *mended, *deletions]
+        told = {Note(label(found.spec), found.why) for found in retire}
+        notes = (*self.want.notes, *unnamed, *self.notes, *kept)
+        plan = Plan(base="", head=head, actions=arranged(actions))
+        return SitePlan(plan, tuple(note for note in dict.fromkeys(notes) if note not in told), refusal, missing=self.want.missing)
+
+    def _wanted_keys(self) -> list[str]:
+        return [one.spec.key for one in chain(*self.want.wanted.values()) if one.spec.key in self.present or one.supply is not None]
+
+    def _retirements(self) -> tuple[list[Retire], list[ImageSpec]]:
+        """The usable images that go, and those that stay although nothing wants them."""
+        retire: list[Retire] = []
+        left: list[ImageSpec] = []
+        for image in self.spare:
+            if image.state == "active" and image.spec is not None:
+                match self.reasons.retirement(image, image.spec):
+                    case Retire() as found:
+                        retire.append(found)
+                    case Note() as note:
+                        self.notes.append(note)
+                        left.append(image.spec)
+        return retire, left
+
+    def _hide(self, found: Retire, coming: dict[str, tuple[str, ...]]) -> HideImage:
+        """Hide an image; one that may still run waits for what comes in its place."""
+        needs = () if found.ground in AT_ONCE else coming.get(found.spec.uuid, ())
+        spec = found.spec.model_copy(update={"alias": None})
+        return HideImage(subject=self._subject(found.image), reason=found.why, image=found.image.id, spec=spec, needs=needs)
+
+    # -- what comes or changes
+
+    def _arrivals(self, wanted: dict[str, tuple[Wanted, ...]]) -> dict[str, list[_Arrival]]:
+        """What makes wanted images usable and up to date, by appliance UUID, newest first. Who loses an alias waits for who gets it."""
+        versions = defaultdict[str, list[Version]](list)
+        for spec in (one.spec for one in self.marked if one.spec):
+            versions[spec.uuid].append(spec.version)
+        actions = defaultdict[str, list[_Arrival]](list)
+        for uuid, several in wanted.items():
+            for one in several:
+                older = max((version for version in versions[uuid] if version < one.spec.version), default=None)
+                action = self._arrival(one, older)
+                if action is not None:
+                    bearer = actions[uuid][0] if actions[uuid] else None
+                    if bearer is not None and bearer.spec.alias is not None and isinstance(action, UpdateImage) and _loses(self.present, action):
+                        action = action.model_copy(update={"needs": (bearer.id,)})
+                    actions[uuid].append(action)
+        return {uuid: found for uuid, found in actions.items() if found}
+
+    def _arrival(self, wanted: Wanted, older: Version | None) -> _Arrival | None:
+        image = self.present.get(wanted.spec.key)
+        name = label(wanted.spec)
+        if image is None:
+            if wanted.supply is None:
+                return None
+            reason = f"newer than {older}" if older else "endorsed, approved and not here yet"
+            if wanted.spec.key in self.want.missing:
+                reason = "somebody deleted it at the cloud"
+            return RegisterImage(subject=name, reason=reason, spec=wanted.spec, supply=wanted.supply, store_as=wanted.store_as)
+        if image.spec is None:
+            return None
+        spec = wanted.spec.with_bytes_of(image.spec).model_copy(update={"adopted": image.spec.adopted})
+        if image.state == "hidden":
+            return ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=spec)
+        if image.spec != spec:
+            return UpdateImage(subject=name, reason=_difference(image.spec, spec), image=image.id, spec=spec)
+        return self._mend(image, name)
+
+    def _losers(self, left: list[ImageSpec], bearers: dict[str, str], arrive: dict[str, list[_Arrival]]) -> set[str]:
+        """Images that stay although nothing wants them lose the alias of their appliance to the one that bears it now; their ids."""
+        losers: set[str] = set()
+        keys = {spec.key for spec in left}
+        for image in self.spare:
+            spec = image.spec
+            if spec is None or image.state != "active" or spec.key not in keys or spec.alias is None or bearers.get(spec.uuid, spec.key) == spec.key:
+                continue
+            needs = tuple(action.id for action in arrive.get(spec.uuid, ())[:1] if action.spec.key == bearers[spec.uuid])
+            change = spec.model_copy(update={"alias": None})
+            action = UpdateImage(subject=self._subject(image), reason=_difference(spec, change), image=image.id, spec=change, needs=needs)
+            arrive.setdefault(spec.uuid, []).append(action)
+            losers.add(image.id)
+        return losers
+
+    # -- what somebody changed
+
+    def _mended(self, others: set[str]) -> list[UpdateImage]:
+        """Images that nothing wants, and somebody changed: they are what they should be as long as they are there. others: not these."""
+        spare = [image for image in self.spare if image.drift and image.state != "incomplete" and image.id not in others]
+        return [action for image in spare if (action := self._mend(image, self._subject(image))) is not None]
+
+    def _mend(self, image: CloudImage, subject: str) -> UpdateImage | None:
+        if not image.drift or image.spec is None:
+            return None
+        what = "; ".join(image.drift)
+        if self.site.drift == "leave":
+            self.notes.append(Note(label(image.spec), f"somebody changed it: {what}; it is left so (drift: leave)"))
+            return None
+        return UpdateImage(subject=subject, reason=f"somebody changed it: {what}", image=image.id, spec=image.spec, hidden_since=image.hidden_since)
+
+    def _subject(self, image: CloudImage) -> str:
+        assert image.spec is not None
+        name = label(image.spec)
+        return f"{name} [{image.id}]" if name in self.ambiguous else name
 
 
 def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImage], list[CloudImage]]:
@@ -161,108 +232,14 @@ def _match(want: Desired, marked: list[CloudImage]) -> tuple[dict[str, CloudImag
     return present, [image for image in marked if image.id not in chosen]
 
 
-_Arrival = RegisterImage | ShowImage | UpdateImage
-
-
-def _arrivals(want: Desired, present: dict[str, CloudImage], marked: list[CloudImage]) -> dict[str, list[_Arrival]]:
-    """What makes wanted images usable and up to date, by appliance UUID."""
-    versions = defaultdict[str, list[Version]](list)
-    for spec in (one.spec for one in marked if one.spec):
-        versions[spec.uuid].append(spec.version)
-    actions = defaultdict[str, list[_Arrival]](list)
-    for uuid, wanted in ((uuid, one) for uuid, several in want.wanted.items() for one in several):
-        image = present.get(wanted.spec.key)
-        name = label(wanted.spec)
-        if image is None and wanted.supply is not None:
-            older = max((version for version in versions[uuid] if version < wanted.spec.version), default=None)
-            reason = f"newer than {older}" if older else "endorsed, approved and not here yet"
-            actions[uuid].append(RegisterImage(subject=name, reason=reason, spec=wanted.spec, supply=wanted.supply, store_as=wanted.store_as))
-        elif image is not None and image.spec is not None:
-            spec = wanted.spec.with_bytes_of(image.spec)
-            if image.state == "hidden":
-                actions[uuid].append(ShowImage(subject=name, reason="it is hidden and may be used again", image=image.id, spec=spec))
-            elif image.spec != spec:
-                actions[uuid].append(UpdateImage(subject=name, reason=_difference(image.spec, spec), image=image.id, spec=spec))
-    return dict(actions)
-
-
-def _retirement(
-    image: CloudImage, spec: ImageSpec, want: Desired, lists: tuple[Subscribed, ...], standings: Standings, now: datetime
-) -> _Retire | None:
-    """Why a usable image that nobody wants goes; None where its list cannot be read and nothing else speaks against it."""
-    wanted = want.wanted.get(spec.uuid, ())
-    if any(one.spec.key == spec.key for one in wanted):
-        return _Retire(image, spec, "duplicate", "the same image is there twice")
-    source = next((found for found in lists if found.uuid == spec.list), None)
-    standing = image_standing(spec, standings, now)
-    if isinstance(standing, NotAllowed) and (source or standing.ground in _WITHOUT_LIMIT):
-        return _Retire(image, spec, standing.ground, standing.why)
-    if source is None:
-        return _Retire(image, spec, "unsubscribed", f"the site does not subscribe to its list {spec.list} any more")
-    if source.silent(now):
-        return None
-    if source.expired(now):
-        return _Retire(image, spec, "list-expired", f"the list {source.name} expired at {format_time(source.state.expires or now)}")
-    offered = want.offered.get((spec.list, spec.uuid), ())
-    if not offered:
-        return _Retire(image, spec, "removed", f"the list {source.name} does not offer the appliance any more")
-    if max(offered) < spec.version:
-        return _Retire(image, spec, "removed", f"the list {source.name} went back to {max(offered)}")
-    newest = ", ".join(str(one.spec.version) for one in wanted)
-    return _Retire(image, spec, "superseded", f"replaced by {newest}")
-
-
-def _deletions(
-    site: Site,
-    spare: list[CloudImage],
-    lists: tuple[Subscribed, ...],
-    arrive: Sequence[_Arrival],
-    coming: dict[str, tuple[str, ...]],
-    ambiguous: frozenset[str],
-    now: datetime,
-) -> tuple[list[DeleteImage], list[Note]]:
-    actions: list[DeleteImage] = []
-    notes: list[Note] = []
-    silent = {found.uuid for found in lists if found.silent(now)}
-    taken_over = {action.spec.key for action in arrive if isinstance(action, RegisterImage)}
-    for image in spare:
-        if image.spec is None or image.state == "active" or image.spec.list in silent:
-            continue
-        if image.state == "incomplete" and image.spec.key in taken_over:
-            continue
-        since = image.hidden_since or now
-        if image.state == "hidden" and now < since + timedelta(seconds=site.retire.grace):
-            continue
-        if image.in_use:
-            notes.append(Note(label(image.spec), "it is past its grace period and stays, because a machine uses it"))
-            continue
-        uuid = image.spec.uuid
-        reason = (
-            "an upload that was cut off left it behind"
-            if image.state == "incomplete"
-            else f"hidden since {format_time(since)}, longer than {site.retire.grace}"
-        )
-        actions.append(
-            DeleteImage(subject=_subject(image, image.spec, ambiguous), reason=reason, image=image.id, spec=image.spec, needs=coming.get(uuid, ()))
-        )
-    return actions, notes
-
-
-def _adds(action: Action) -> bool:
-    return isinstance(action, RegisterImage | ShowImage)
-
-
-def _ambiguous(marked: list[CloudImage]) -> frozenset[str]:
-    labels = Counter(label(image.spec) for image in marked if image.spec)
-    return frozenset(one for one, count in labels.items() if count > 1)
-
-
-def _subject(image: CloudImage, spec: ImageSpec, ambiguous: frozenset[str]) -> str:
-    name = label(spec)
-    return f"{name} [{image.id}]" if name in ambiguous else name
+def _loses(present: dict[str, CloudImage], action: UpdateImage) -> bool:
+    before = present[action.spec.key].spec
+    return before is not None and before.alias is not None and action.spec.alias is None
 
 
 def _difference(old: ImageSpec, new: ImageSpec) -> str:
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     fields = [name for name in after if before[name] != after[name]]
+    if fields == ["alias"]:
+        return f"it is called {new.alias} from now on" if new.alias else f"it is not called {old.alias} any more"
     return f"it says something else about its {', '.join(fields)}"

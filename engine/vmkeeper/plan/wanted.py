@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -132,86 +131,6 @@ class Wanted:
     store_as: Format | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What a site wants, by appliance UUID, newest first; what it does not take and why; which versions each list offers."""
-
-    wanted: Mapping[str, tuple[Wanted, ...]]
-    notes: tuple[Note, ...]
-    offered: Mapping[Offered, tuple[Version, ...]]
-
-
-def desired(site: Site, lists: Iterable[Subscribed], standings: Standings, ours: Iterable[CloudImage], now: datetime) -> Desired:
-    """The newest `site.keep` versions of each appliance that may run here.
-
-    A version that was replaced on its list by a newer one may still be kept; one that is newer than all that its
-    list offers was taken back. Of several formats the first of `site.formats` counts.
-    """
-    ours = tuple(ours)
-    seen = _Seen(site, standings, now, {image.spec.key for image in ours if image.spec is not None and image.state != "incomplete"})
-    for found in lists:
-        match found.state:
-            case Unusable():
-                seen.notes.append(_unusable(found, found.state, now))
-            case Current(expires=expires) if found.expired(now):
-                seen.notes.append(Note(f"list {found.name}", f"expired at {format_time(expires)}"))
-            case Current():
-                seen.take(found, found.state)
-    candidates = seen.candidates
-    for image in ours:
-        if (kept := _still_good(image, standings, seen.offered, now)) is not None:
-            candidates[kept.spec.uuid].setdefault(kept.spec.version, kept)
-    wanted = {uuid: tuple(versions[v] for v in sorted(versions, reverse=True)[: site.keep]) for uuid, versions in candidates.items() if versions}
-    return Desired(wanted, tuple(dict.fromkeys(seen.notes)), seen.offered)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the lists offer, as far as they were looked at. there: keys of what the site has."""
-
-    site: Site
-    standings: Standings
-    now: datetime
-    there: set[str]
-    candidates: dict[str, dict[Version, Wanted]] = field(default_factory=lambda: defaultdict(dict))
-    offered: dict[Offered, tuple[Version, ...]] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
-
-    def take(self, found: Subscribed, state: Current) -> None:
-        """A list in date: for each version of an appliance the first offer that may be taken."""
-        for uuid, version in state.others:
-            self._offer(found, uuid, version)
-        for offer in _by_preference(self.site, state.offers):
-            spec = offer.spec
-            self._offer(found, spec.uuid, spec.version)
-            if spec.version not in self.candidates[spec.uuid]:
-                taken = _judge(offer, self.site, self.standings, self.now)
-                if isinstance(taken, Wanted) and spec.key not in self.there:
-                    taken = _new(taken, found.frozen)
-                if isinstance(taken, Note):
-                    self.notes.append(taken)
-                elif taken is not None:
-                    self.candidates[spec.uuid][spec.version] = taken
-
-    def _offer(self, found: Subscribed, uuid: str, version: Version) -> None:
-        self.offered[found.uuid, uuid] = (*self.offered.get((found.uuid, uuid), ()), version)
-
-
-def _unusable(found: Subscribed, state: Unusable, now: datetime) -> Note:
-    then = (
-        "its images stay as they are" if found.silent(now) else "none of its images may be used" if state.decides else "the last good one has expired"
-    )
-    return Note(f"list {found.name}", f"{state.why}; {then}")
-
-
-def _new(wanted: Wanted, frozen: Frozen | None) -> Wanted | Note:
-    """Something that the site has not, unless nothing new is taken from its list."""
-    if frozen is None:
-        return wanted
-    since = f" since {format_time(frozen.since)}" if frozen.since else ""
-    return Note(label(wanted.spec), f"nothing new is registered{since}: " + "; ".join(str(refusal) for refusal in frozen.refusals))
-
-
 def image_standing(spec: ImageSpec, standings: Standings, now: datetime) -> Standing:
     """What is to be said of an image by itself, whatever its list says."""
     standing = standings.get((spec.list, spec.uuid, spec.version), UNENDORSED)
@@ -228,12 +147,8 @@ def label(spec: ImageSpec) -> str:
     return f"{spec.appliance} {spec.version}"
 
 
-def _by_preference(site: Site, offers: tuple[Offer, ...]) -> list[Offer]:
-    known = {str(name): rank for rank, name in enumerate(site.formats)}
-    return sorted(offers, key=lambda offer: (offer.spec.appliance, offer.spec.version, known.get(offer.spec.signed.format, len(known))))
-
-
-def _judge(offer: Offer, site: Site, standings: Standings, now: datetime) -> Wanted | Note | None:
+def judged(offer: Offer, site: Site, standings: Standings, now: datetime) -> Wanted | Note | None:
+    """An offer as an image that may run here, or why it may not; None where that is told otherwise."""
     spec, signed = offer.spec, offer.spec.signed
     standing = standings.get((spec.list, spec.uuid, spec.version), UNENDORSED)
     if isinstance(standing, NotAllowed):
@@ -252,16 +167,6 @@ def _judge(offer: Offer, site: Site, standings: Standings, now: datetime) -> Wan
     if stored == signed.format:
         return Wanted(spec.model_copy(update=said), offer.supply)
     return Wanted(spec.model_copy(update={**said, "format": stored, "source": signed}), offer.supply, stored)
-
-
-def _still_good(image: CloudImage, standings: Standings, offered: Mapping[Offered, tuple[Version, ...]], now: datetime) -> Wanted | None:
-    spec = image.spec
-    if spec is None or image.state == "incomplete":
-        return None
-    newest = max(offered.get((spec.list, spec.uuid), ()), default=None)
-    if newest is None or newest < spec.version or isinstance(image_standing(spec, standings, now), NotAllowed):
-        return None
-    return Wanted(spec, None)
 
 
 def _is(file: VouchedFile, spec: ImageSpec) -> bool:

@@ -6,6 +6,7 @@ git and libgit2 do not honour the same files below .git, so a repository that ha
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
@@ -133,7 +134,8 @@ def _packed(path: Path) -> Iterator[Problem]:
 
 def _reference(git: pygit2.Repository, raw: bytes, name: str) -> Iterator[Problem]:
     try:
-        kind = git.lookup_reference(raw.decode(errors="surrogateescape")).type
+        # pygit2 never lets go of the text that it is given here: one text a ref, and not one a look.
+        kind = git.lookup_reference(sys.intern(raw.decode(errors="surrogateescape"))).type
     except (KeyError, ValueError, pygit2.GitError):
         yield Problem(Place(visible(name)), "a ref that cannot be read", _FETCH)
         return

@@ -32,7 +32,7 @@ def commit_files(repository: Repository, branch: str, files: Mapping[str, bytes 
         parent = reference.peel(pygit2.Commit)
         tree = parent.tree.id
         for path, data in files.items():
-            tree = _with(git, git[tree].peel(pygit2.Tree), path.split("/"), data)
+            tree = with_file(git, git[tree].peel(pygit2.Tree), path.split("/"), data)
         if tree == parent.tree.id:
             return str(parent.id)
         who = identity(repository)
@@ -48,12 +48,13 @@ def commit_files(repository: Repository, branch: str, files: Mapping[str, bytes 
     raise Transient("the branch changed under every try to commit to it", where=branch, hint="run the same command again")
 
 
-def _with(git: pygit2.Repository, tree: pygit2.Tree | None, parts: list[str], data: bytes | None) -> pygit2.Oid:
+def with_file(git: pygit2.Repository, tree: pygit2.Tree | None, parts: list[str], data: bytes | None) -> pygit2.Oid:
+    """A tree with a file at a path (its parts) put in, or taken out where `data` is None; nothing but objects is written."""
     builder = git.TreeBuilder(tree) if tree is not None else git.TreeBuilder()
     name, rest = parts[0], parts[1:]
     if rest:
         below = tree[name] if tree is not None and name in tree else None
-        builder.insert(name, _with(git, below if isinstance(below, pygit2.Tree) else None, rest, data), FileMode.TREE)
+        builder.insert(name, with_file(git, below if isinstance(below, pygit2.Tree) else None, rest, data), FileMode.TREE)
     elif data is None:
         if builder.get(name) is not None:
             builder.remove(name)

@@ -5,6 +5,7 @@ Objects are read raw, because libgit2's `Tag` cuts messages at NUL and takes tag
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pygit2
@@ -132,7 +133,8 @@ def _is_commit(git: pygit2.Repository, oid: str) -> bool:
 
 def _read(git: pygit2.Repository, raw_name: bytes) -> TagRef:
     name = raw_name.removeprefix(_PREFIX.encode()).decode(errors="backslashreplace")
-    reference = git.lookup_reference(raw_name.decode(errors="surrogateescape"))
+    # pygit2 never lets go of the text that it is given here: one text a ref, and not one a look.
+    reference = git.lookup_reference(sys.intern(raw_name.decode(errors="surrogateescape")))
     if reference.type == ReferenceType.SYMBOLIC:
         return TagRef(name, "", "symbolic", None)
     oid = reference.target

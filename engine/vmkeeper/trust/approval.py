@@ -1,6 +1,8 @@
 """Rule R20: a release runs at a site only if it is endorsed ∧ approved ∧ not blocked ∧ not withdrawn ∧ not expired.
 
-Adding trust takes the list's quorum; taking it away takes one endorser. Pure.
+Adding trust takes the list's quorum; taking it away takes one endorser. One approval that means the release suffices, one block
+is too much; which release an entry means is in `trust.selection`. Pure: adding a block never allows anything, adding an approval
+never takes anything away.
 """
 
 from __future__ import annotations
@@ -9,18 +11,23 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import groupby
 
 from vmkeeper.errors import Refused
 from vmkeeper.model.decision import Approval, Block
-from vmkeeper.trust.people import TrustedEndorsers, matches
+from vmkeeper.trust.people import TrustedEndorsers
 from vmkeeper.trust.refusal import Refusal
 from vmkeeper.trust.said import Endorsement, Withdrawal
+from vmkeeper.trust.selection import LATER, About, Lacking, Part, Vouched, described, fits, lacks, names, only
 from vmkeeper.trust.statement import TagName
 from vmkeeper.trust.verify import Accepted, Rejected, Verdict
 from vmkeeper.values import Version, format_time
 
 RULE = "R20"
+HOW = "add it under approve: in the site's file"
+_SOME = 5
+"""Entries of a site's file that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,20 @@ class Decision:
     endorsements: tuple[Accepted, ...] = ()
     nearest: Version | None = None
     """For a refused one: the version closest to it that may run, the newer one of two."""
+    list: str = ""
+    """The image list that it was decided for; `""` where none was looked at."""
+    blocked: bool = False
+    """Whether the site blocks it."""
+    lapsed: bool = False
+    """Whether the site approved it for a time that is over."""
+    undecided: bool = False
+    """Whether all that it lacks is the site's decision: nothing else speaks against it, and no entry of the site's file is about it."""
+    digests: tuple[str, ...] = ()
+    """SHA-512 of the files that are vouched for, sorted."""
+    community: str = ""
+    """That the endorser list speaks for."""
+    since: datetime | None = None
+    """When enough had vouched for it."""
 
     @property
     def accepted(self) -> bool:
@@ -46,14 +67,20 @@ class Decision:
         assert isinstance(said, Endorsement)
         return said
 
+    def about(self, image_list: str) -> About:
+        """The endorsed release as an image list offers it."""
+        vouched = tuple(Vouched(one.statement.signer, one.tag) for one in self.endorsements)
+        return About(self.appliance, self.version, image_list, self.community, vouched, frozenset(self.digests))
+
     def as_json(self) -> dict[str, object]:
-        """`{"appliance", "version", "accepted", "refusals": [{"rule", "why", "evidence"}]}`."""
+        """`{"appliance", "version", "accepted", "refusals": [{"rule", "why", "evidence"}]}`, and `nearest` and `list` where there are any."""
         return {
             "appliance": self.appliance,
             "version": str(self.version),
             "accepted": self.accepted,
             "refusals": [refusal.as_json() for refusal in self.refusals],
             **({"nearest": str(self.nearest)} if self.nearest else {}),
+            **({"list": self.list} if self.list else {}),
         }
 
 
@@ -66,24 +93,46 @@ class _Case:
     rejected: list[Rejected] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What a site says of the releases of one image list, at a time.
+
+    list: the image list's name at the site; `""` for none, and then no entry that names a list counts. The entries are those of
+    one of the site's places (`Site.at`); of a site as a whole, an approval that names places approves nothing, and a block that does
+    blocks: what may run then may run at every place.
+    """
+
+    approve: Sequence[Approval]
+    block: Sequence[Block]
+    now: datetime
+    list: str = ""
+
+
+EVERYTHING = Stance((Approval(appliance="*"),), (), datetime.max.replace(tzinfo=UTC))
+"""Where no site is asked."""
+
+
+def endorsed(verdicts: Iterable[Verdict], *, endorsers: TrustedEndorsers, releases: Iterable[tuple[str, Version]] = ()) -> tuple[Decision, ...]:
+    """What `decide` says where everything is approved at any time: whether a release is endorsed, and nothing of any site."""
+    return decide(verdicts, endorsers=endorsers, site=EVERYTHING, releases=releases)
+
+
 def decide(
-    verdicts: Iterable[Verdict],
-    *,
-    endorsers: TrustedEndorsers,
-    approve: Sequence[Approval],
-    block: Sequence[Block],
-    releases: Iterable[tuple[str, Version]] = (),
+    verdicts: Iterable[Verdict], *, endorsers: TrustedEndorsers, site: Stance, releases: Iterable[tuple[str, Version]] = ()
 ) -> tuple[Decision, ...]:
     """Decide about every version of every appliance that the tags or `releases` name, sorted by both.
 
     verdicts: of all tags under the endorser list in force, as `verify` gave them (expiry is judged there). Endorsements that
     a withdrawal takes back are those of the same version; an endorser who endorses it again afterwards (a higher
     serial) has ended their own withdrawal.
+
+    An entry of the site's file that names an endorser, a tag or a digest is held against the endorsements that make up the quorum
+    (all that those endorsers said of the same content), one that names a community against the endorser list's.
     """
     cases = _cases(verdicts)
     for appliance, version in releases:
         cases.setdefault((appliance, version), _Case())
-    decisions = [_decide(appliance, version, case, endorsers, approve, block) for (appliance, version), case in sorted(cases.items())]
+    decisions = [_decide(appliance, version, case, endorsers, site) for (appliance, version), case in sorted(cases.items())]
     result: list[Decision] = []
     for _, group in groupby(decisions, key=lambda decision: decision.appliance):
         result += _with_nearest(list(group))
@@ -106,24 +155,47 @@ def _cases(verdicts: Iterable[Verdict]) -> dict[tuple[str, Version], _Case]:
     return cases
 
 
-def _decide(
-    appliance: str, version: Version, case: _Case, endorsers: TrustedEndorsers, approve: Sequence[Approval], block: Sequence[Block]
-) -> Decision:
+def _decide(appliance: str, version: Version, case: _Case, endorsers: TrustedEndorsers, site: Stance) -> Decision:
     counted, refusals = _endorsed(version, case, endorsers)
-    names = {said.endorser for _, said in counted or case.accepted}
-    refusals += _approved(appliance, version, approve, names)
-    refusals += [
-        Refusal(
-            RULE,
-            f"the site blocks {appliance} {version}",
-            f"block {one.appliance} {one.version}: {one.reason}",
-            "take the block out of the site's file",
-        )
-        for one in block
-        if matches(one.appliance, appliance) and version in one.version
-    ]
-    refusals += _withdrawn(case)
-    return Decision(appliance, version, tuple(refusals), tuple(verdict for verdict, _ in counted))
+    about = _about(appliance, version, _vouching(case, counted), endorsers, site)
+    blocks = [blocked(about, one) for one in site.block if fits(one, about, site.now)]
+    against = [*blocks, *_withdrawn(case)]
+    near = [(one, tuple(lacks(one, about, site.now))) for one in site.approve if names(one, about)]
+    approval = _approved(about, near)
+    undecided = bool(approval) and not refusals and not against and not any(_parts(missing) <= LATER for _, missing in near)
+    return Decision(
+        appliance,
+        version,
+        (*refusals, *approval, *against),
+        tuple(verdict for verdict, _ in counted),
+        list=site.list,
+        blocked=bool(blocks),
+        lapsed=bool(approval) and any(lapsed(missing) for _, missing in near),
+        undecided=undecided,
+        digests=tuple(sorted(about.digests)),
+        community=endorsers.community,
+        since=max((said.issued for _, said in counted), default=None),
+    )
+
+
+def _vouching(case: _Case, counted: list[tuple[Accepted, Endorsement]]) -> list[tuple[Accepted, Endorsement]]:
+    """Whose words entries of the site's file are held against: those of the quorum; without one, whoever says something."""
+    if not counted:
+        return case.accepted
+    content, people = counted[0][1].content, {said.endorser for _, said in counted}
+    return [(verdict, said) for verdict, said in case.accepted if said.endorser in people and said.content == content]
+
+
+def _about(appliance: str, version: Version, vouching: Iterable[tuple[Accepted, Endorsement]], endorsers: TrustedEndorsers, site: Stance) -> About:
+    said = list(vouching)
+    return About(
+        appliance,
+        version,
+        site.list,
+        endorsers.community,
+        tuple(Vouched(one.endorser, verdict.tag) for verdict, one in said),
+        frozenset(file.sha512 for _, one in said for file in one.files),
+    )
 
 
 def _endorsed(version: Version, case: _Case, endorsers: TrustedEndorsers) -> tuple[list[tuple[Accepted, Endorsement]], list[Refusal]]:
@@ -172,23 +244,45 @@ def _rebuilt(group: list[tuple[Accepted, Endorsement]], endorsers: TrustedEndors
     return [Refusal("R31", why, ", ".join(verdict.tag for verdict, _ in group), "ask for: vmkeeper endorse --rebuild")]
 
 
-def _approved(appliance: str, version: Version, approve: Sequence[Approval], endorsers: set[str]) -> list[Refusal]:
-    fitting = [one for one in approve if matches(one.appliance, appliance) and version in one.version]
-    if any(one.endorser is None or one.endorser in endorsers for one in fitting):
+def blocked(about: About, one: Block) -> Refusal:
+    """That a site blocks a release."""
+    return Refusal(
+        RULE,
+        f"the site blocks {about.appliance} {about.version}",
+        f"block {described(one)}: {one.reason}",
+        "take the block out of the site's file",
+    )
+
+
+def unmet(about: About, missing: Sequence[Sequence[Lacking]]) -> Refusal:
+    """That approvals are there for a version of an appliance, and what each of them lacks to mean this release now."""
+    parts = {part for one in missing for part, _ in one}
+    people = ", ".join(sorted({one.endorser for one in about.vouched})) or "nobody"
+    evidence = [f"endorsed by {people}"] if "endorser" in parts else []
+    evidence += [f"it is on the list {about.list or 'of nobody'}"] if "list" in parts else []
+    evidence += [f"its community is {about.community or 'not said'}"] if "community" in parts else []
+    what = ", or ".join(dict.fromkeys(only(one) for one in missing[:_SOME]))
+    more = f", or by {len(missing) - _SOME} more approvals" if len(missing) > _SOME else ""
+    return Refusal(RULE, f"the site approves {about.appliance} {about.version} only {what}{more}", "; ".join(evidence))
+
+
+def lapsed(missing: Sequence[Lacking]) -> bool:
+    """Whether all that an approval lacks is that its time is over."""
+    return _parts(missing) == {"until"}
+
+
+def _parts(missing: Sequence[Lacking]) -> set[Part]:
+    return {part for part, _ in missing}
+
+
+def _approved(about: About, near: Sequence[tuple[Approval, Sequence[Lacking]]]) -> list[Refusal]:
+    """Why none of the approvals of an appliance approves its release; nothing where one does."""
+    if any(not missing for _, missing in near):
         return []
-    if fitting:
-        wanted = ", ".join(str(one.endorser) for one in fitting)
-        return [
-            Refusal(
-                RULE,
-                f"the site approves {appliance} {version} only if endorsed by {wanted}",
-                f"endorsed by {', '.join(sorted(endorsers)) or 'nobody'}",
-            )
-        ]
-    near = "; ".join(f"{one.appliance} {one.version}" for one in approve if matches(one.appliance, appliance))
-    return [
-        Refusal(RULE, f"the site does not approve {appliance} {version}", near or "no approval names it", "add it under approve: in the site's file")
-    ]
+    if fitting := [missing for _, missing in near if "version" not in _parts(missing)]:
+        return [unmet(about, fitting)]
+    named = "; ".join(described(one) for one, _ in near)
+    return [Refusal(RULE, f"the site does not approve {about.appliance} {about.version}", named or "no approval names it", HOW)]
 
 
 def _withdrawn(case: _Case) -> list[Refusal]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from vmkeeper.model.decision import Approval
-from vmkeeper.trust.approval import Decision, decide
+from vmkeeper.trust.approval import Decision, endorsed
 from vmkeeper.trust.enactment import Enacted, Enactments
 from vmkeeper.trust.judge import Judgement
 from vmkeeper.trust.policy import Policy
 from vmkeeper.trust.verify import Context, provenance_rule, verify
 from vmkeeper.values import CommitId, Name, Sha512
-
-_ANY = (Approval(appliance="*"),)
 
 
 def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512) -> Mapping[Name, tuple[Decision, ...]]:
@@ -31,5 +28,5 @@ def suppose(judgement: Judgement, policy: Policy, commit: CommitId, tree: Sha512
     found = {}
     for name, endorsers in policy.lists.items():
         context = Context(endorsers, enactments, judgement.void, judgement.reader, judgement.objects, rule)
-        found[name] = decide(verify(judgement.reads, context), endorsers=endorsers, approve=_ANY, block=())
+        found[name] = endorsed(verify(judgement.reads, context), endorsers=endorsers)
     return found
