@@ -216,7 +216,14 @@ def s3(endpoint: Any) -> Place:
     return places[0]
 
 
-MAKERS: dict[str, Callable[[Path, ExitStack], Place]] = {"memory": memory, "folder": folder, "sftp": sftp, "openssh": openssh, "http": http, "nginx": nginx}
+MAKERS: dict[str, Callable[[Path, ExitStack], Place]] = {
+    "memory": memory,
+    "folder": folder,
+    "sftp": sftp,
+    "openssh": openssh,
+    "http": http,
+    "nginx": nginx,
+}
 
 
 def place_of(kind: str, work: Path, moto: Callable[[], Any]) -> Iterator[Place]:
