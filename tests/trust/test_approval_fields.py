@@ -78,38 +78,38 @@ def test_what_is_endorsed_is_what_is_accepted_where_all_is_approved() -> None:
 @pytest.mark.parametrize(
     ("fields", "versions", "told"),
     [
-        ({"appliance": "slurm-*"}, set(), "does not approve debian-12 1 (no approval names it)"),
-        ({"version": "==2"}, {"2"}, "does not approve debian-12 1 (* ==2)"),
-        ({"list": "main"}, {"1", "2"}, ""),
-        ({"list": "other"}, set(), "approves debian-12 1 only from the list other (it is on the list main)"),
-        ({"community": "{community}"}, {"1", "2"}, ""),
-        ({"community": "elsewhere"}, set(), "only from lists of the community elsewhere (its community is {community})"),
-        ({"endorser": "alice"}, {"1", "2"}, ""),
-        ({"endorser": "bob"}, {"1"}, "approves debian-12 2 only if endorsed by bob (endorsed by alice)"),
-        ({"tag": "endorse/*/bob/*"}, {"1"}, "approves debian-12 2 only if endorsed under endorse/*/bob/* (endorsed by alice)"),
-        ({"tag": "endorse/debian-12/2/alice/2"}, {"2"}, "only if endorsed under endorse/debian-12/2/alice/2"),
-        ({"tag": "endorse/debian-12/2/alice/3"}, {"2"}, "only if endorsed under endorse/debian-12/2/alice/3"),
-        ({"digest": "{1}"}, {"1"}, "approves debian-12 2 only with a file of SHA-512 "),
-        ({"digest": "0" * 128}, set(), "only with a file of SHA-512 0000000000000000…"),
-        ({"places": ["north"]}, set(), "approves debian-12 1 only at north"),
-        ({"not_before": NOW + DAY}, set(), "approves debian-12 1 only from {tomorrow} on"),
-        ({"not_before": NOW}, {"1", "2"}, ""),
-        ({"until": NOW}, set(), "approves debian-12 1 only until {now}, which is over"),
-        ({"until": NOW + DAY}, {"1", "2"}, ""),
+        ({"appliance": "slurm-*"}, "", "does not approve debian-12 1 (no approval names it)"),
+        ({"version": "==2"}, "2", "does not approve debian-12 1 (* ==2)"),
+        ({"list": "main"}, "12", ""),
+        ({"list": "other"}, "", "approves debian-12 1 only from the list other (it is on the list main)"),
+        ({"community": "{community}"}, "12", ""),
+        ({"community": "elsewhere"}, "", "only from lists of the community elsewhere (its community is {community})"),
+        ({"endorser": "alice"}, "12", ""),
+        ({"endorser": "bob"}, "1", "approves debian-12 2 only if endorsed by bob (endorsed by alice)"),
+        ({"tag": "endorse/*/bob/*"}, "1", "approves debian-12 2 only if endorsed under endorse/*/bob/* (endorsed by alice)"),
+        ({"tag": "endorse/debian-12/2/alice/2"}, "2", "only if endorsed under endorse/debian-12/2/alice/2"),
+        ({"tag": "endorse/debian-12/2/alice/3"}, "2", "only if endorsed under endorse/debian-12/2/alice/3"),
+        ({"digest": "{1}"}, "1", "approves debian-12 2 only with a file of SHA-512 "),
+        ({"digest": "0" * 128}, "", "only with a file of SHA-512 0000000000000000…"),
+        ({"places": ["north"]}, "", "approves debian-12 1 only at north"),
+        ({"not_before": NOW + DAY}, "", "approves debian-12 1 only from {tomorrow} on"),
+        ({"not_before": NOW}, "12", ""),
+        ({"until": NOW}, "", "approves debian-12 1 only until {now}, which is over"),
+        ({"until": NOW + DAY}, "12", ""),
     ],
     ids=str,
 )
-def test_every_field_alone_decides_and_what_it_lacks_is_told(fields: dict[str, Any], versions: set[str], told: str) -> None:
+def test_every_field_alone_decides_and_what_it_lacks_is_told(fields: dict[str, Any], versions: str, told: str) -> None:
     words = {"community": community(), "1": digest("1"), "now": f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "tomorrow": f"{NOW + DAY:%Y-%m-%dT%H:%M:%SZ}"}
     given = {name: value.replace("{community}", words["community"]).replace("{1}", words["1"]) if isinstance(value, str) else value
              for name, value in fields.items()}  # fmt: skip
     found = decided([approval(**given)])
-    assert {version for version, one in found.items() if one.accepted} == versions
+    assert {version for version, one in found.items() if one.accepted} == set(versions)
     for name, value in words.items():
         told = told.replace(f"{{{name}}}", value)
     assert told in "; ".join(str(refusal) for one in found.values() for refusal in one.refusals)
     if "places" not in fields:
-        assert accepted([approval()], [block(**given)]) == {"1", "2"} - versions, "a block of the same words takes just those"
+        assert accepted([approval()], [block(**given)]) == {"1", "2"} - set(versions), "a block of the same words takes just those"
     else:
         assert accepted([approval()], [block(**given)]) == set(), "a site as a whole: what may run, may run everywhere"
 
