@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.here import Here
 from support.producer import NOW
-from support.webserver import WebServer
 from vmkeeper.execute.audit import Judged, audit
 
 CLOUD = {"type": "openstack", "cloud": "ours", "places": [{"name": "east"}, {"name": "west"}]}
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
-    with WebServer(tmp_path / "www") as server:
-        made = Here(tmp_path, server)
-        made.producer.all("debian-12", "2026.11.1")
-        made.init()
-        yield made
 
 
 def judged(here: Here, after: timedelta = timedelta()) -> Judged:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 from support.here import Here
 from support.keeping import Kept
 from support.producer import NOW, SITE
-from support.webserver import WebServer
 from vmkeeper.errors import Transient, UserError
 from vmkeeper.execute.home import Busy, SiteHome
 from vmkeeper.execute.service import Keeper, Visiting
@@ -24,15 +22,6 @@ from vmkeeper.execute.suspension import resume, suspend, suspension
 from vmkeeper.execute.walk import Failed
 
 DAY, MINUTES = timedelta(days=1), timedelta(minutes=5)
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
-    with WebServer(tmp_path / "www") as server:
-        made = Here(tmp_path, server)
-        made.producer.all("debian-12", "2026.11.1")
-        made.init()
-        yield made
 
 
 @pytest.fixture

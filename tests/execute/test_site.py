@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,22 +10,12 @@ import pytest
 from support.here import HOSTS, OWNER, Here, kinds, notes
 from support.producer import NOW, Authority
 from support.repo import Repo
-from support.webserver import WebServer
 from vmkeeper.clouds.memory import MemoryCloud
 from vmkeeper.errors import Refused, Transient, UserError
 from vmkeeper.execute.home import SiteHome
 from vmkeeper.execute.pinning import Proposal, Wishes, pin, proposal
 from vmkeeper.execute.site import reconcile
 from vmkeeper.execute.walk import Done, Failed
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
-    with WebServer(tmp_path / "www") as server:
-        made = Here(tmp_path, server)
-        made.producer.all("debian-12", "2026.11.1")
-        made.init()
-        yield made
 
 
 def test_an_endorsed_and_approved_image_comes_and_the_second_run_does_nothing(here: Here) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.here import Here, kinds, notes
 from support.producer import NOW
-from support.webserver import WebServer
 from vmkeeper.clouds import owner_of
 from vmkeeper.clouds.memory import MemoryCloud, World
 from vmkeeper.execute.site import Reconciled, reconcile
@@ -22,15 +19,6 @@ from vmkeeper.values import format_time
 DAY = timedelta(days=1)
 PLACES = ("east", "west")
 CLOUD = {"type": "openstack", "cloud": "ours", "places": [{"name": name} for name in PLACES]}
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
-    with WebServer(tmp_path / "www") as server:
-        made = Here(tmp_path, server)
-        made.producer.all("debian-12", "2026.11.1")
-        made.init()
-        yield made
 
 
 def usable(world: World) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from clouds.openstack.hands import Hands
-from support.openstack import Tenants, tenants_of
+from support.openstack import DISK, Tenants, tenants_of
 from vmkeeper.clouds.openstack.cloud import OpenStackCloud
 from vmkeeper.clouds.openstack.session import Access
 from vmkeeper.model.platform import OpenStackPlatform
@@ -48,6 +48,13 @@ def connected(tenants: Tenants, owner: str, tmp_path: Path) -> Callable[..., Ope
         return OpenStackCloud(access, owner=owner, folder=tmp_path / folder)
 
     return connect
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(DISK)
+    return path
 
 
 @pytest.fixture

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from conformance.setting import ours, spec_of
 from support.openstack import DISK, Tenants
+from vmkeeper.clouds.interface import CloudImage
+from vmkeeper.clouds.openstack.cloud import OpenStackCloud
 from vmkeeper.clouds.openstack.session import Access
-from vmkeeper.model.platform import OpenStackPlatform
+from vmkeeper.model.platform import Audience, OpenStackPlatform
 
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+
+SPEC = spec_of(DISK, properties={"title": "Debian 12", "sl:os": "Linux", "sl:osname": "Debian", "sl:osversion": "12", "hv:ram_minimum": "512"})
+PUBLIC = SPEC.model_copy(update={"audience": Audience(visibility="public")})
 
 
 class Hands:
@@ -66,3 +72,12 @@ def furnished(tenants: Tenants) -> Tenants:
     subnet = {"network_id": made.json()["network"]["id"], "ip_version": 4, "cidr": "10.20.0.0/24"}
     assert member.post("/subnets", json={"subnet": subnet}).status_code == 201
     return tenants
+
+
+Connected = Callable[..., OpenStackCloud]
+By = Callable[[str], Hands]
+
+
+def one(cloud: OpenStackCloud) -> CloudImage:
+    (image,) = ours(cloud).values()
+    return image

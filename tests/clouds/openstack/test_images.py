@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clouds.openstack.hands import Hands
+from clouds.openstack.hands import PUBLIC, SPEC, By, Connected, one
 from conformance.setting import THEN, by_id, ours, spec_of
 from support.openstack import DISK, Tenants
-from vmkeeper.clouds.interface import CloudImage, ImageSpec, InUse, NotOurs
+from vmkeeper.clouds.interface import ImageSpec, InUse, NotOurs
 from vmkeeper.clouds.openstack import images
-from vmkeeper.clouds.openstack.cloud import OpenStackCloud
 from vmkeeper.clouds.openstack.glance import Glance
 from vmkeeper.errors import Transient
 from vmkeeper.model.platform import Audience
 from vmkeeper.values import Version
-
-SPEC = spec_of(DISK, properties={"title": "Debian 12", "sl:os": "Linux", "sl:osname": "Debian", "sl:osversion": "12", "hv:ram_minimum": "512"})
-PUBLIC = SPEC.model_copy(update={"audience": Audience(visibility="public")})
-Connected = Callable[..., OpenStackCloud]
-By = Callable[[str], Hands]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.raw"
-    path.write_bytes(DISK)
-    return path
-
-
-def one(cloud: OpenStackCloud) -> CloudImage:
-    (image,) = ours(cloud).values()
-    return image
-
 
 # -- what is written
 

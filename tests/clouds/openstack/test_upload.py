@@ -5,37 +5,19 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clouds.openstack.hands import Hands
+from clouds.openstack.hands import SPEC, By, Connected, one
 from conformance.setting import by_id, ours, spec_of
 from support.openstack import DISK, Tenants
-from vmkeeper.clouds.interface import CloudImage, NoRoom
+from vmkeeper.clouds.interface import NoRoom
 from vmkeeper.clouds.openstack import images, upload
 from vmkeeper.clouds.openstack.cloud import OpenStackCloud
 from vmkeeper.clouds.openstack.glance import Glance
 from vmkeeper.errors import Refused, Transient, UserError
-
-SPEC = spec_of(DISK, properties={"title": "Debian 12", "sl:os": "Linux", "sl:osname": "Debian", "sl:osversion": "12", "hv:ram_minimum": "512"})
-Connected = Callable[..., OpenStackCloud]
-By = Callable[[str], Hands]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.raw"
-    path.write_bytes(DISK)
-    return path
-
-
-def one(cloud: OpenStackCloud) -> CloudImage:
-    (image,) = ours(cloud).values()
-    return image
-
 
 # -- uploads that were cut off
 
