@@ -21,6 +21,8 @@ from vmkeeper.errors import UserError
 CHUNK = 1 << 20
 IDLE = 120.0
 """Seconds that a fetcher may do nothing."""
+_NOTED = 5.0
+"""Seconds in which an answer that went out is noted."""
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -34,23 +36,34 @@ class Served:
     """The last part of its address."""
     fetched: list[tuple[int, int]] = field(default_factory=list)
     """Parts that went out to their end: first byte, and the one after the last."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    under_way: int = 0
+    """Answers that are being given."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def whole(self) -> bool:
-        """Whether every byte went out."""
+        """Whether every byte went out. A fetcher may have the last one a moment before its answer is noted: that is waited for."""
         upto = 0
-        with self.lock:
+        with self.changed:
+            self.changed.wait_for(lambda: not self.under_way, timeout=_NOTED)
             for first, end in sorted(self.fetched):
                 if first > upto:
                     return False
                 upto = max(upto, end)
         return upto >= self.size
 
-    def went(self, first: int, end: int) -> None:
-        """Note what a fetcher got."""
-        if end > first:
-            with self.lock:
-                self.fetched.append((first, end))
+    @contextmanager
+    def giving(self) -> Iterator[list[tuple[int, int]]]:
+        """While an answer is given; what is put into the list went out to its end."""
+        with self.changed:
+            self.under_way += 1
+        went: list[tuple[int, int]] = []
+        try:
+            yield went
+        finally:
+            with self.changed:
+                self.under_way -= 1
+                self.fetched += [(first, end) for first, end in went if end > first]
+                self.changed.notify_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -91,12 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _give(self, served: Served, first: int, end: int) -> None:
         at = first
-        with suppress(OSError):  # the fetcher went away: it may come again
+        with served.giving() as went, suppress(OSError):  # the fetcher went away: it may come again
             while at < end and (chunk := os.pread(served.file.fileno(), min(CHUNK, end - at), at)):
                 self.wfile.write(chunk)
                 at += len(chunk)
             self.wfile.flush()
-            served.went(first, at)
+            went.append((first, at))
         if at < end:
             self.close_connection = True
 
