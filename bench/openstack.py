@@ -194,7 +194,7 @@ def _glance(tenants: Tenants) -> httpx.Client:
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--images", type=int, default=100)
-    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--peer-runs", type=int, default=1, help="0: without openstack-image-manager")
     arguments.add_argument("--json", type=Path)
     arguments.add_argument("--once", nargs=2, type=Path, metavar=("REPOSITORY", "HOME"), help=argparse.SUPPRESS)
