@@ -7,7 +7,8 @@ A parameter of that name which is not ours is left alone. The tag `vmkeeper:alia
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from vmkeeper.clouds.ec2.errors import DENIED, code_of
 from vmkeeper.clouds.ec2.marks import OWNER
@@ -16,7 +17,9 @@ from vmkeeper.clouds.ec2.snapshots import pairs
 from vmkeeper.clouds.interface import Gone
 from vmkeeper.errors import Transient, VmkeeperError
 
-_ABSENT = frozenset({"UnknownOperationException", "InvalidAction", "NotImplemented", "UnsupportedOperation", "400", "404", "405", "501"})
+_ABSENT = frozenset({"UnknownOperationException", "InvalidAction", "NotImplemented", "UnsupportedOperation", "404", "405", "501"})
+_VAGUE = "400"
+"""An answer without a reason: of a cloud that has no such service, or cut off on its way."""
 
 
 class Aliases:
@@ -28,7 +31,7 @@ class Aliases:
 
     def point(self, alias: str, image: str) -> None:
         """Have the alias name an image."""
-        with _where_allowed():
+        with self._where_allowed(alias):
             there = self._value(alias)
             if there == image or (there is not None and not self._ours(alias)):
                 return
@@ -39,7 +42,7 @@ class Aliases:
 
     def drop(self, alias: str, image: str) -> None:
         """Have the alias not name this image any more; another one may bear it already."""
-        with _where_allowed():
+        with self._where_allowed(alias):
             if self._value(alias) == image and self._ours(alias):
                 with suppress(Gone):
                     self._session.call("ssm", "delete_parameter", "take the name away", Name=self._name(alias))
@@ -64,11 +67,20 @@ class Aliases:
         found = self._session.call("ssm", "list_tags_for_resource", doing, "TagList", ResourceType="Parameter", ResourceId=self._name(alias))
         return any((tag.get("Key"), tag.get("Value")) == (OWNER, self._owner) for tag in found["TagList"])
 
+    @contextmanager
+    def _where_allowed(self, alias: str) -> Iterator[None]:
+        try:
+            yield
+        except VmkeeperError as error:
+            code = code_of(error.__cause__) if error.__cause__ else ""
+            if code in DENIED or code in _ABSENT or (code == _VAGUE and self._is_vague(alias)):
+                return
+            raise
 
-class _where_allowed:  # noqa: N801 - a context manager
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        code = code_of(error.__cause__) if isinstance(error, VmkeeperError) and error.__cause__ else ""
-        return code in DENIED or code in _ABSENT
+    def _is_vague(self, alias: str) -> bool:
+        """Whether the service gives no reason a second time either."""
+        try:
+            self._value(alias)
+        except VmkeeperError as error:
+            return error.__cause__ is not None and code_of(error.__cause__) == _VAGUE
+        return False
