@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import secrets
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ def forkserver(modules: Sequence[str]) -> Any:
     return made
 
 
-class HttpFamily:
+class HttpFamily(ABC):
     """A cloud behind a proxy that spoils requests. Subclasses say how to connect, and look at the server."""
 
     name = ""
@@ -172,21 +173,24 @@ class HttpFamily:
     def close(self) -> None:
         self._stack.close()
 
+    @abstractmethod
     def config(self) -> Config:
-        raise NotImplementedError
+        """How a client is connected."""
 
+    @abstractmethod
     def inventory(self) -> Iterable[Thing]:
-        raise NotImplementedError
+        """Everything that is there."""
 
     def glance(self) -> Iterable[Thing]:
         return self.inventory()
 
+    @abstractmethod
     def furnish(self) -> None:
         """What others have at the beginning of a life."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self) -> None:
-        raise NotImplementedError
+        """Take everything away."""
 
     def begin(self) -> None:
         self.reset()

@@ -6,12 +6,12 @@ knows no import of snapshots, no deprecation and no client token. What stands he
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from support.motoserver import MotoServer
 
 KEYS = ("testing", "a secret key")
 REGION = "eu-west-1"
@@ -20,25 +20,12 @@ BAD = b"bad disk"
 """What a disk begins with that the import refuses."""
 
 
-class Ec2Server:
+class Ec2Server(MotoServer):
     """`url` is the endpoint of all services."""
 
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        environment |= {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
-        command = [sys.executable, __file__]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, cwd=Path.home())
-        assert self._process.stderr is not None
-        said = ""
-        for line in self._process.stderr:
-            said += line
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                self.url = found[0]
-                break
-        else:
-            raise RuntimeError(said)
-        self._drain = subprocess.Popen(["cat"], stdin=self._process.stderr, stdout=subprocess.DEVNULL)
+        super().__init__((__file__,), MOTO_EC2_LOAD_DEFAULT_AMIS="false", PYTHONPATH=str(Path(__file__).parents[1]))
 
     def client(self, service: str) -> Any:
         """A client that looks at the server behind the back of the one that is tried."""
@@ -48,13 +35,6 @@ class Ec2Server:
             session = boto3.session.Session(aws_access_key_id=KEYS[0], aws_secret_access_key=KEYS[1], region_name=REGION)
             self._clients[service] = session.client(service, endpoint_url=self.url)
         return self._clients[service]
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        self._drain.wait()
 
 
 def mend() -> None:  # noqa: C901 - one function for each action

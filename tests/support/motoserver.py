@@ -12,11 +12,13 @@ OPTIONS = {"key": "testing", "secret": "a secret key"}
 
 
 class MotoServer:
-    """`url` is the endpoint."""
+    """`url` is the endpoint. program: what is run, in place of moto's own; settings: of moto, as variables."""
 
-    def __init__(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0"]
+    def __init__(
+        self, program: tuple[str, ...] = ("-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0"), **settings: str
+    ) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | settings
+        command = [sys.executable, *program]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, cwd=Path.home())
         assert self._process.stderr is not None
         said = ""

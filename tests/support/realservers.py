@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Program:
+class _Program(ABC):
     """A server program; ends with the context."""
 
     port: int
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What is run."""
 
     def __enter__(self):
         self._log = (self.work / "server.log").open("ab")
